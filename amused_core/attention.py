@@ -1,0 +1,75 @@
+"""Attention backends of the U-ViT. Each is a function `attend(q, k, v, heads, name, options)`."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import AttentionError
+
+BACKENDS = ("auto", "sdpa", "xformers")
+
+
+class Attend(Protocol):
+    """Multi-head attention: `q` [B,N,C], `k` and `v` [B,M,C] -> [B,N,C], with C split over `heads`.
+
+    `name` is the attention's place in its block ("attn1" or "attn2"); `options` is what the caller gave to
+    `UVit.forward`, for hosts that patch single attentions.
+    """
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor: ...
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
+    """PyTorch's `scaled_dot_product_attention`."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def xformers(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
+    """xformers' `memory_efficient_attention`."""
+    from xformers.ops import memory_efficient_attention
+
+    q, k, v = (x.unflatten(-1, (heads, -1)).contiguous() for x in (q, k, v))
+    return memory_efficient_attention(q, k, v).flatten(2)
+
+
+def choose_attention(name: str, device: torch.device | str) -> Attend:
+    """The backend called `name` for `device`; "auto" takes xformers on CUDA where it runs, SDPA elsewhere.
+
+    Raises:
+        AttentionError: `name` is unknown, or xformers is asked for where it cannot run.
+    """
+    if name not in BACKENDS:
+        raise AttentionError(f"Attention {name!r} is unknown; allowed are {', '.join(BACKENDS)}.")
+    device = torch.device(device)
+    if name == "sdpa" or (name == "auto" and device.type != "cuda"):
+        return sdpa
+    problem = _xformers_problem(device)
+    if problem is None:
+        return xformers
+    if name == "auto":
+        return sdpa
+    raise AttentionError(f"Attention 'xformers' cannot run: {problem} Use 'sdpa' or 'auto' instead.")
+
+
+def _xformers_problem(device: torch.device) -> str | None:
+    """Why xformers cannot run on `device`, found by trying it, or None when it can."""
+    try:
+        from xformers.ops import memory_efficient_attention
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"the package does not import ({_first_line(error)})."
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    probe = torch.zeros(1, 8, 1, 32, device=device, dtype=dtype)
+    try:
+        memory_efficient_attention(probe, probe, probe)
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        return f"it has no kernel for the device {str(device)!r} ({_first_line(error)})."
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

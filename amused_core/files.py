@@ -1,0 +1,99 @@
+"""Reading JSON and safetensors files, with errors that name the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .errors import CheckpointError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        CheckpointError: the file is missing or is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{str(path)!r} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{str(path)!r} must hold a JSON object, but holds a {type(content).__name__}.")
+    return content
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (memory-mapped, stored dtype) and metadata of a `.safetensors` file.
+
+    Raises:
+        CheckpointError: the file is truncated, damaged, or of another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
+
+
+class WeightFiles:
+    """The weight file of one part of a diffusers folder, or its shards, in one variant.
+
+    Args:
+        folder: the part's folder.
+        variant: "fp16" and the like; None is the plain file, or the only variant there is.
+    """
+
+    STEMS = ("diffusion_pytorch_model", "model")
+
+    def __init__(self, folder: Path, variant: str | None) -> None:
+        self.folder = folder
+        self.variant = variant
+
+    def read(self) -> dict[str, Tensor]:
+        """All tensors of the part.
+
+        Raises:
+            CheckpointError: no such file, or one that cannot be read.
+        """
+        tensors: dict[str, Tensor] = {}
+        for file in self._files():
+            tensors.update(read_safetensors(file)[0])
+        return tensors
+
+    def _files(self) -> list[Path]:
+        variant = self.variant
+        found = self._find(variant)
+        if not found and variant is None:
+            variants = self._variants()
+            found = self._find(variants[0]) if len(variants) == 1 else []
+        if not found:
+            raise CheckpointError(self._missing())
+        return found
+
+    def _find(self, variant: str | None) -> list[Path]:
+        infix = f".{variant}" if variant else ""
+        for stem in self.STEMS:
+            index = self.folder / f"{stem}.safetensors.index{infix}.json"
+            if index.is_file():
+                return sorted({self.folder / name for name in read_json(index)["weight_map"].values()})
+            file = self.folder / f"{stem}{infix}.safetensors"
+            if file.is_file():
+                return [file]
+        return []
+
+    def _variants(self) -> list[str]:
+        names = (file.name.removesuffix(".safetensors") for file in self.folder.glob("*.safetensors"))
+        return sorted({name.split(".", 1)[1] for name in names if "." in name and name.split(".")[0] in self.STEMS})
+
+    def _missing(self) -> str:
+        asked = "a .safetensors weight file" if self.variant is None else f"weights of the variant {self.variant!r}"
+        there = ", ".join(sorted(file.name for file in self.folder.glob("*"))) or "nothing"
+        return f"{str(self.folder)!r} has no {asked}; it holds {there}."

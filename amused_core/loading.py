@@ -1,0 +1,94 @@
+"""From a checkpoint to modules: weights are checked, then assigned without a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .attention import Attend, sdpa
+from .checkpoint import Checkpoint
+from .config import UVitConfig
+from .errors import CheckpointError
+from .layers import TORCH_LAYERS, Layers
+from .text import Text
+from .transformer import UVit
+from .vq import VQ
+
+
+def build_transformer(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    layers: Layers = TORCH_LAYERS,
+    attend: Attend = sdpa,
+) -> UVit:
+    """The U-ViT with its weights, in eval mode. `dtype` None keeps the stored one (and the memory map)."""
+    config = UVitConfig.from_dict(checkpoint.config("transformer"))
+    model = UVit(config, layers, attend, device="meta")
+    load_state(model, checkpoint.state("transformer"), "transformer")
+    return model.eval().to(device=device, dtype=dtype)
+
+
+def build_vq(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> VQ:
+    """diffusers' `VQModel` with its weights, always fp32: the decoder overflows in fp16 (diffusers#5437)."""
+    from diffusers import VQModel
+
+    with torch.device("meta"):
+        module = VQModel.from_config(checkpoint.config("vqvae"))
+    state = {key: value.float() for key, value in checkpoint.state("vqvae").items()}
+    load_state(module, state, "vqvae")
+    return VQ(module.eval().to(device))
+
+
+def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Text:
+    """transformers' `CLIPTextModelWithProjection` with its weights and tokenizer, in eval mode."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(**checkpoint.config("text_encoder"))
+    with torch.device("meta"):
+        module = CLIPTextModelWithProjection(config)
+    # Older checkpoints store this constant buffer; newer transformers versions rebuild it.
+    state = {k: v for k, v in checkpoint.state("text_encoder").items() if not k.endswith("position_ids")}
+    load_state(module, state, "text_encoder")
+    for owner in module.modules():
+        if getattr(owner, "position_ids", None) is not None:
+            owner.position_ids = torch.arange(config.max_position_embeddings)[None]
+    return Text(module.eval().to(device=device, dtype=dtype), checkpoint.tokenizer())
+
+
+def load_state(module: nn.Module, state: dict[str, Tensor], part: str) -> None:
+    """Assigns `state` to `module` without a copy, after checking that it is complete, fits and holds numbers.
+
+    Raises:
+        CheckpointError: missing or unexpected keys, wrong shapes, NaN or infinite weights.
+    """
+    expected = {key: value.shape for key, value in module.state_dict().items()}
+    _refuse(part, "lacks the weights", [key for key in expected if key not in state])
+    _refuse(part, "has unexpected weights", [key for key in state if key not in expected])
+    _refuse(
+        part,
+        "has weights of another shape than its config says",
+        [
+            f"{key} ({list(state[key].shape)} instead of {list(shape)})"
+            for key, shape in expected.items()
+            if state[key].shape != shape
+        ],
+    )
+    _refuse(part, "has NaN or infinite values in", [key for key, value in state.items() if not _finite(value)])
+    module.load_state_dict(state, assign=True)
+    module.requires_grad_(False)
+
+
+def _refuse(part: str, problem: str, items: list[Any]) -> None:
+    if items:
+        more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+        raise CheckpointError(f"The {part} {problem} {', '.join(map(str, items[:3]))}{more}.")
+
+
+def _finite(value: Tensor) -> bool:
+    if not value.is_floating_point():
+        return True
+    # One pass without a temporary; the sum of finite weights does not overflow fp32 unless one is out of all bounds.
+    return bool(torch.isfinite(value.sum(dtype=torch.float32))) or bool(torch.isfinite(value).all())

@@ -1,0 +1,267 @@
+"""The facade: load a model, generate pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import inputs
+from .attention import choose_attention
+from .checkpoint import Checkpoint, open_checkpoint, write_checkpoint
+from .draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
+from .errors import AmusedError
+from .loading import build_text, build_transformer, build_vq
+from .sampling import Predict, Step, guide, remask, sample
+from .schedule import check_schedule, mask_ratios, start_step, temperatures
+from .text import Text, TextEmbedding
+from .transformer import UVit
+from .vq import VQ
+
+DTYPES = {"auto": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+AESTHETIC_SCORE = 6.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """Pictures and the tokens they were decoded from.
+
+    Attributes:
+        images: float32 [B,H,W,3] in 0..1.
+        tokens: int64 [B,h,w].
+    """
+
+    images: Tensor
+    tokens: Tensor
+
+
+def load_model(
+    path: str | Path | None = None,
+    variant: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    attention: str = "auto",
+) -> AmusedModel:
+    """Loads an aMUSEd model.
+
+    Args:
+        path: a folder in diffusers' layout or a `.safetensors` file of ours; None is the model that ships here.
+        variant: weight variant of a folder, such as "fp16".
+        dtype: "fp32", "fp16", "bf16" for U-ViT and text encoder; "auto" is fp32 on a CPU, the stored one elsewhere.
+            The VQ-GAN always runs in fp32.
+        device: "cpu", "cuda", "mps" (an index may follow: "cuda:1"); "auto" is the best there is.
+        attention: "sdpa", "xformers", or "auto".
+
+    Raises:
+        CheckpointError: nothing usable at `path`.
+        AttentionError: `attention` cannot run.
+        AmusedError: unknown `dtype` or `device`.
+    """
+    if dtype not in DTYPES:
+        raise AmusedError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}.")
+    where = _device(device)
+    checkpoint = open_checkpoint(path, variant)
+    attend = choose_attention(attention, where)
+    compute = DTYPES[dtype] or (torch.float32 if where.type == "cpu" else None)
+    return AmusedModel(
+        checkpoint,
+        build_transformer(checkpoint, compute, where, attend=attend),
+        build_text(checkpoint, compute, where),
+        build_vq(checkpoint, where),
+    )
+
+
+class AmusedModel:
+    """A loaded model: `checkpoint` (configs, recommended settings), `transformer`, `text`, `vq`."""
+
+    def __init__(self, checkpoint: Checkpoint, transformer: UVit, text: Text, vq: VQ) -> None:
+        self.checkpoint = checkpoint
+        self.transformer = transformer
+        self.text = text
+        self.vq = vq
+
+    @property
+    def device(self) -> torch.device:
+        """Where the U-ViT lives."""
+        return self.transformer.encoder_proj.weight.device
+
+    def set_attention(self, name: str) -> None:
+        """Switches the attention backend of the loaded U-ViT: "auto", "sdpa" or "xformers".
+
+        Raises:
+            AttentionError: unknown, or cannot run here.
+        """
+        self.transformer.attend = choose_attention(name, self.device)
+
+    def save(self, path: str | Path, dtype: str = "auto") -> None:
+        """Writes the checkpoint as one `.safetensors` file; `dtype` "auto" keeps the stored one."""
+        if dtype not in DTYPES:
+            raise AmusedError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}.")
+        write_checkpoint(path, self.checkpoint, DTYPES[dtype])
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        negative_prompt: str | Sequence[str] = "",
+        image: Any = None,
+        mask: Any = None,
+        strength: float | None = None,
+        steps: int | None = None,
+        cfg: float | None = None,
+        temperature: float | Sequence[float] | None = None,
+        schedule: str | None = None,
+        seed: int | Sequence[int] = 0,
+        seeding: str = "per_image",
+        batch_size: int = 1,
+        width: int | None = None,
+        height: int | None = None,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> Result:
+        """Draws pictures from text, from a picture (`image`), or inside a `mask` of a picture.
+
+        `prompt`, `negative_prompt`, `image`, `mask` and `seed` take one item or a batch; single items are shared.
+
+        Args:
+            prompt: what to draw, in any script and of any length (cut at the text encoder's limit).
+            negative_prompt: what to keep away from; only matters where `cfg` is above 1.
+            image: PIL picture, uint8 array, or float [B,H,W,3] in 0..1; sides must be multiples of the VQ's factor.
+            mask: PIL mask or [B,H,W]; from 0.5 on a pixel's whole cell is drawn anew.
+            strength: share of the schedule that runs, 0..1. None: 0.5 with an image, 1.0 with a mask. 1.0 without a
+                mask ignores the image. With a mask, per-image seeding masks that much of the region again; diffusers'
+                seeding masks all of it, as its pipeline does.
+            steps: 1 to 1000 steps of a whole run; None: the model's own recommendation, as for the next four.
+            cfg: guidance, 0..100; 1 and below is none.
+            temperature: noise in the choice of tokens to keep: (first step, last step), or one number.
+            schedule: "cosine" or "linear"; None: linear with a mask (as diffusers), else the model's.
+            seed: 0 to 2**64 - 1. Per image: picture i has `seed + i`, or `seed[i]`.
+            seeding: "per_image": a picture is the same alone and in any batch; "diffusers": one generator for the
+                batch, the token stream of diffusers' pipelines.
+            batch_size: pictures to draw where the inputs do not say it.
+            width, height: pixels, multiples of the factor; None: the image's, or the model's own.
+            on_step: called after every step with a `Step`.
+
+        Raises:
+            AmusedError: (a ValueError) any input that is out of range or does not fit the others.
+        """
+        best = self.checkpoint.recommended
+        prompts, negatives = inputs.texts(prompt, "prompt"), inputs.texts(negative_prompt, "negative_prompt")
+        count = inputs.steps(best.steps if steps is None else steps)
+        cfg = inputs.number(best.cfg if cfg is None else cfg, "cfg", 0, inputs.MAX_CFG)
+        line = inputs.temperature(best.temperature if temperature is None else temperature)
+        name = ("linear" if mask is not None else best.schedule) if schedule is None else schedule
+        check_schedule(name)
+        whole = 1.0 if mask is not None or image is None else 0.5
+        strength = inputs.number(whole if strength is None else strength, "strength", 0, 1)
+        start, region = self._start(image, mask, width, height)
+        numbers = inputs.seeds(seed)
+        counts = {"prompt": len(prompts), "negative_prompt": len(negatives), "seed": len(numbers)}
+        counts |= {"image": 1 if start is None else len(start), "mask": 1 if region is None else len(region)}
+        batch = inputs.batch_size(counts, batch_size)
+        draws = _draws(seeding, numbers, batch)
+
+        first = start_step(count, strength) if image is not None else 0
+        ratios = mask_ratios(count, name, first)
+        tokens = self._masked_start(start, region, ratios[0], first, seeding, draws, batch, (width, height))
+        tokens = sample(
+            tokens,
+            self._predictor(prompts, negatives, cfg, tokens),
+            ratios,
+            draws,
+            mask_token_id=self.checkpoint.mask_token_id,
+            temperatures=temperatures(ratios, line),
+            region=None if region is None else inputs.rows(region, batch).to(self.device),
+            on_step=on_step,
+        )
+        return Result(self.vq.decode(tokens).cpu(), tokens.cpu())
+
+    def _start(
+        self, image: Any, mask: Any, width: int | None, height: int | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Tokens [n,h,w] of the picture and cells [m,h,w] of the mask, each None where not given."""
+        if image is None:
+            if mask is not None:
+                raise AmusedError("A mask was given without an image; allowed are both, or an image alone.")
+            return None, None
+        pixels = inputs.images(image, self.vq.factor)
+        size = (pixels.shape[1], pixels.shape[2])
+        for name, asked, own in (("width", width, size[1]), ("height", height, size[0])):
+            if asked is not None and asked != own:
+                raise AmusedError(f"{name} is {asked} but the image's is {own}; with an image leave {name} out.")
+        region = None if mask is None else inputs.masks(mask, size, self.vq.factor)
+        return self.vq.encode(pixels).to(self.device), region
+
+    def _masked_start(
+        self,
+        start: Tensor | None,
+        region: Tensor | None,
+        ratio: Tensor,
+        first: int,
+        seeding: str,
+        draws: Draws,
+        batch: int,
+        size: tuple[int | None, int | None],
+    ) -> Tensor:
+        """The grid the run begins with, int64 [batch,h,w]."""
+        mask_id = self.checkpoint.mask_token_id
+        if start is None:
+            best, factor = self.checkpoint.recommended, self.vq.factor
+            width = inputs.side(best.width if size[0] is None else size[0], "width", factor)
+            height = inputs.side(best.height if size[1] is None else size[1], "height", factor)
+            return torch.full((batch, height // factor, width // factor), mask_id, device=self.device)
+        start = inputs.rows(start, batch)
+        cells = torch.ones_like(start, dtype=torch.bool) if region is None else inputs.rows(region, batch).to(start.device)
+        if first == 0 or (region is not None and seeding == "diffusers"):
+            return torch.where(cells, mask_id, start)
+        return remask(start, ratio, draws, mask_id, cells)
+
+    def _predictor(self, prompts: list[str], negatives: list[str], cfg: float, tokens: Tensor) -> Predict:
+        """Guided logits of a partly masked grid, for the batch of `tokens`."""
+        batch, height, width = len(tokens), *(side * self.vq.factor for side in tokens.shape[1:])
+        cond = self._embed(prompts, batch)
+        uncond = self._embed(negatives, batch) if cfg > 1 else None
+        micro = torch.tensor([[width, height, 0.0, 0.0, AESTHETIC_SCORE]], device=self.device).expand(batch, -1)
+
+        def plain(tokens: Tensor, index: int) -> Tensor:
+            return self.transformer(tokens, cond.hidden, cond.pooled, micro)
+
+        def guided(tokens: Tensor, index: int) -> Tensor:
+            both = TextEmbedding(*(torch.cat(pair) for pair in zip(uncond, cond, strict=True)))
+            logits = self.transformer(torch.cat([tokens] * 2), both.hidden, both.pooled, torch.cat([micro] * 2))
+            return guide(*logits.float().chunk(2), cfg)
+
+        return plain if uncond is None else guided
+
+    def _embed(self, prompts: list[str], batch: int) -> TextEmbedding:
+        hidden, pooled = self.text.encode(prompts)
+        dtype = self.transformer.encoder_proj.weight.dtype
+        return TextEmbedding(hidden.to(self.device, dtype), pooled.to(self.device, dtype)).expand(batch)
+
+
+def _draws(seeding: str, numbers: list[int], batch: int) -> Draws:
+    if seeding not in SEEDINGS:
+        raise AmusedError(f"seeding is {seeding!r}; allowed are {', '.join(SEEDINGS)}.")
+    if seeding == "diffusers":
+        if len(numbers) > 1:
+            raise AmusedError(f"seeding 'diffusers' takes one seed for the batch, not {len(numbers)}.")
+        return SharedDraws(seeded(numbers[0]))
+    if len(numbers) == 1:
+        numbers = [(numbers[0] + i) % 2**64 for i in range(batch)]
+    return PerImageDraws(numbers)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    if name.split(":")[0] not in DEVICES:
+        raise AmusedError(f"device is {name!r}; allowed are {', '.join(DEVICES)}.")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise AmusedError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error

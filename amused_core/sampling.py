@@ -1,0 +1,115 @@
+"""The sampling loop of masked image models, as pure functions over tokens and a callable that predicts logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .draws import Draws
+from .errors import AmusedError
+
+Predict = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `on_step` gets after each step.
+
+    Attributes:
+        index: the step just done, 0 to `total - 1`.
+        total: steps of this run.
+        tokens: int64 [B,h,w] after the step, undecided cells hold the mask token.
+        predicted: int64 [B,h,w], the step's guess for every cell.
+    """
+
+    index: int
+    total: int
+    tokens: Tensor
+    predicted: Tensor
+
+
+def sample(
+    tokens: Tensor,
+    predict: Predict,
+    ratios: Tensor,
+    draws: Draws,
+    *,
+    mask_token_id: int,
+    temperatures: Tensor,
+    region: Tensor | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Tensor:
+    """Fills the masked cells of `tokens`, the surest first (MaskGIT, Chang et al. 2022; diffusers' `AmusedScheduler`).
+
+    Each step draws a code for every masked cell, keeps those of highest `log p + temperature * Gumbel noise`, and
+    masks the rest again so that the schedule's share of the region stays masked. A known token is never changed.
+
+    Args:
+        tokens: int64 [B,h,w]; cells equal to `mask_token_id` are to be drawn.
+        predict: `(tokens, step index) -> logits [B,K,h,w]`, guidance applied. Not called when nothing is masked.
+        ratios: float32 [steps+1], falling mask ratios (`schedule.mask_ratios`).
+        draws: the source of randomness.
+        temperatures: float32 [steps], noise of the choice which cells to keep (`schedule.temperatures`).
+        region: bool [B,h,w], the cells the ratios are a share of; None for the whole grid.
+        on_step: called after every step; what it raises (an interrupt) passes through.
+
+    Returns:
+        int64 [B,h,w] without masked cells.
+    """
+    shape, total = tokens.shape, len(ratios) - 1
+    tokens = tokens.flatten(1)
+    cells = tokens.shape[1]
+    share = torch.ones(len(tokens), 1) if region is None else region.flatten(1).sum(-1, keepdim=True).cpu() / cells
+    for index in range(total):
+        unknown = tokens == mask_token_id
+        if not unknown.any():
+            break
+        logits = predict(tokens.view(shape), index)
+        probs = logits.float().flatten(2).transpose(1, 2).softmax(-1)
+        predicted = torch.where(unknown, draws.codes(probs, unknown), tokens)
+        if index + 1 < total:
+            confidence = _confidence(probs, predicted, unknown, temperatures[index].item(), draws)
+            wanted = (cells * (share * ratios[index + 1].cpu())).floor().to(tokens.device)
+            tokens = torch.where(_least_sure(confidence, unknown, wanted), mask_token_id, predicted)
+        else:
+            _refuse_nan(probs[..., 0])
+            tokens = predicted
+        if on_step is not None:
+            on_step(Step(index, total, tokens.view(shape), predicted.view(shape)))
+    return tokens.view(shape)
+
+
+def remask(tokens: Tensor, ratio: Tensor, draws: Draws, mask_token_id: int, region: Tensor | None = None) -> Tensor:
+    """Masks a share `ratio` (fp32 scalar) of the `region` (bool [B,h,w]; None = all): how picture to picture starts."""
+    eligible = torch.ones_like(tokens, dtype=torch.bool) if region is None else region
+    chosen = draws.cells(eligible.flatten(1), ratio).view(tokens.shape)
+    return torch.where(chosen, mask_token_id, tokens)
+
+
+def guide(uncond: Tensor, cond: Tensor, cfg: float) -> Tensor:
+    """Classifier-free guidance in logit space: `uncond + cfg * (cond - uncond)`, shapes alike."""
+    return uncond + cfg * (cond - uncond)
+
+
+def _confidence(probs: Tensor, predicted: Tensor, unknown: Tensor, temperature: float, draws: Draws) -> Tensor:
+    """Noisy log-probability of each drawn code, fp32 [B,N]; infinite where the token was known."""
+    chosen = probs.gather(-1, predicted[..., None].clamp(max=probs.shape[-1] - 1))[..., 0]
+    _refuse_nan(chosen)
+    log_probs = torch.where(unknown, chosen, torch.inf).clamp(1e-20).log()
+    return log_probs + temperature * draws.gumbel(chosen)
+
+
+def _least_sure(confidence: Tensor, unknown: Tensor, wanted: Tensor) -> Tensor:
+    """The `wanted` (float [B,1]) least sure cells of each row: at least one, fewer than are unknown, no known one."""
+    count = unknown.sum(-1, keepdim=True)
+    wanted = torch.minimum(count - 1, wanted).clamp(1, max(unknown.shape[1] - 1, 0)).long()
+    cut = confidence.sort(-1).values.gather(1, wanted)
+    return (confidence < cut) & unknown
+
+
+def _refuse_nan(probs: Tensor) -> None:
+    if torch.isnan(probs).any():
+        raise AmusedError("The model's logits are not numbers (NaN): its weights are damaged or its dtype is too small.")

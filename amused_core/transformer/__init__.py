@@ -1,0 +1,5 @@
+"""The masked-image transformer of aMUSEd (U-ViT), with the state-dict keys of diffusers' `UVit2DModel`."""
+
+from .model import UVit
+
+__all__ = ["UVit"]

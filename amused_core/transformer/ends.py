@@ -1,0 +1,127 @@
+"""The convolutional ends of the U-ViT: token embedding, down and up blocks, logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..attention import Attend
+from ..config import UVitConfig
+from ..layers import Layers
+from .trunk import Attention
+
+
+class TokenEmbed(nn.Module):
+    """Token ids to channels: embedding, norm, 1x1 convolution (diffusers' `UVit2DConvEmbed`)."""
+
+    def __init__(self, config: UVitConfig, layers: Layers, **kw: Any) -> None:
+        super().__init__()
+        dim, out = config.in_channels, config.block_out_channels
+        self.embeddings = layers.Embedding(config.vocab_size, dim, **kw)
+        self.layer_norm = layers.RMSNorm(dim, config.layer_norm_eps, config.ln_elementwise_affine, **kw)
+        self.conv = layers.Conv2d(dim, out, kernel_size=1, bias=config.use_bias, **kw)
+
+    def forward(self, tokens: Tensor, like: Tensor) -> Tensor:
+        """`tokens` int64 [B,h,w] -> [B,C,h,w] in the dtype of `like`."""
+        x = self.layer_norm(self.embeddings(tokens).to(like.dtype))
+        return self.conv(x.permute(0, 3, 1, 2))
+
+
+class ConvNextBlock(nn.Module):
+    """Depth-wise convolution, channel mixing, and scale and shift from the condition. The only source of position."""
+
+    def __init__(self, config: UVitConfig, layers: Layers, **kw: Any) -> None:
+        super().__init__()
+        dim, bias = config.block_out_channels, config.use_bias
+        self.depthwise = layers.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim, bias=bias, **kw)
+        self.norm = layers.RMSNorm(dim, config.layer_norm_eps, config.ln_elementwise_affine, **kw)
+        self.channelwise_linear_1 = layers.Linear(dim, dim * 4, bias=bias, **kw)
+        self.channelwise_norm = layers.GlobalResponseNorm(dim * 4, **kw)
+        self.channelwise_linear_2 = layers.Linear(dim * 4, dim, bias=bias, **kw)
+        self.channelwise_dropout = nn.Dropout(config.hidden_dropout)
+        self.cond_embeds_mapper = layers.Linear(config.hidden_size, dim * 2, bias=bias, **kw)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        """`x` [B,C,h,w], `cond` [B,H] after SiLU -> [B,C,h,w]."""
+        mixed = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        mixed = self.channelwise_norm(F.gelu(self.channelwise_linear_1(mixed)))
+        mixed = self.channelwise_dropout(self.channelwise_linear_2(mixed))
+        x = x + mixed.permute(0, 3, 1, 2)
+        scale, shift = self.cond_embeds_mapper(cond)[:, :, None, None].chunk(2, dim=1)
+        return x * (1 + scale) + shift
+
+
+class TextBlock(nn.Module):
+    """Two attentions from the grid to the text, no feed-forward (diffusers' `SkipFFTransformerBlock`)."""
+
+    def __init__(self, config: UVitConfig, layers: Layers, **kw: Any) -> None:
+        super().__init__()
+        dim, text_dim, heads = config.block_out_channels, config.hidden_size, config.block_num_heads
+        bias, dropout = config.use_bias, config.attention_dropout
+        self.kv_mapper = layers.Linear(text_dim, dim, bias=bias, **kw) if text_dim != dim else None
+        self.norm1 = layers.RMSNorm(dim, 1e-6, **kw)
+        self.attn1 = Attention(dim, heads, "attn1", bias, dropout, layers, **kw)
+        self.norm2 = layers.RMSNorm(dim, 1e-6, **kw)
+        self.attn2 = Attention(dim, heads, "attn2", bias, dropout, layers, **kw)
+
+    def forward(self, x: Tensor, text: Tensor, attend: Attend, options: dict[str, Any]) -> Tensor:
+        """`x` [B,N,C], `text` [B,L,H] -> [B,N,C]."""
+        if self.kv_mapper is not None:
+            text = self.kv_mapper(F.silu(text))
+        x = x + self.attn1(self.norm1(x), text, attend, options)
+        return x + self.attn2(self.norm2(x), text, attend, options)
+
+
+class Resample(nn.Module):
+    """Norm and a 2x2 convolution of stride 2, down or up."""
+
+    def __init__(self, config: UVitConfig, conv: type[nn.Module], layers: Layers, **kw: Any) -> None:
+        super().__init__()
+        dim = config.block_out_channels
+        self.norm = layers.RMSNorm(dim, config.layer_norm_eps, config.ln_elementwise_affine, **kw)
+        self.conv = conv(dim, dim, kernel_size=2, stride=2, bias=config.use_bias, **kw)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` [B,C,h,w] -> half or twice the grid."""
+        return self.conv(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+
+class UVitBlock(nn.Module):
+    """Optional downsampling, pairs of `ConvNextBlock` and `TextBlock`, optional upsampling."""
+
+    def __init__(self, config: UVitConfig, layers: Layers, down: bool = False, up: bool = False, **kw: Any) -> None:
+        super().__init__()
+        count = range(config.num_res_blocks)
+        self.downsample = Resample(config, layers.Conv2d, layers, **kw) if down else None
+        self.res_blocks = nn.ModuleList([ConvNextBlock(config, layers, **kw) for _ in count])
+        self.attention_blocks = nn.ModuleList([TextBlock(config, layers, **kw) for _ in count])
+        self.upsample = Resample(config, layers.ConvTranspose2d, layers, **kw) if up else None
+
+    def forward(self, x: Tensor, text: Tensor, cond: Tensor, attend: Attend, options: dict[str, Any]) -> Tensor:
+        """`x` [B,C,h,w], `text` [B,L,H], `cond` [B,H] after SiLU -> [B,C,h',w']."""
+        if self.downsample is not None:
+            # An odd grid gets one row or column of zeros; `UVit` crops what comes of it.
+            x = self.downsample(F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2)))
+        grid = x.shape[-2:]
+        for res_block, attention_block in zip(self.res_blocks, self.attention_blocks, strict=True):
+            x = res_block(x, cond).flatten(2).transpose(1, 2)
+            x = attention_block(x, text, attend, options).transpose(1, 2).unflatten(2, grid)
+        return x if self.upsample is None else self.upsample(x)
+
+
+class LogitsHead(nn.Module):
+    """Channels to one logit per code (diffusers' `ConvMlmLayer`)."""
+
+    def __init__(self, config: UVitConfig, layers: Layers, **kw: Any) -> None:
+        super().__init__()
+        dim, bias = config.in_channels, config.use_bias
+        self.conv1 = layers.Conv2d(config.block_out_channels, dim, kernel_size=1, bias=bias, **kw)
+        self.layer_norm = layers.RMSNorm(dim, config.layer_norm_eps, config.ln_elementwise_affine, **kw)
+        self.conv2 = layers.Conv2d(dim, config.codebook_size, kernel_size=1, bias=bias, **kw)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` [B,C,h,w] -> logits [B,K,h,w]."""
+        x = self.layer_norm(self.conv1(x).permute(0, 2, 3, 1))
+        return self.conv2(x.permute(0, 3, 1, 2))

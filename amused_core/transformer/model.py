@@ -1,0 +1,108 @@
+"""The U-ViT: logits over the codebook for every cell of a partly masked token grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..attention import Attend, sdpa
+from ..config import UVitConfig
+from ..layers import TORCH_LAYERS, Layers
+from .ends import LogitsHead, TokenEmbed, UVitBlock
+from .trunk import TransformerLayer, sinusoid
+
+
+class CondEmbed(nn.Module):
+    """Pooled text and micro-conditioning to one vector (diffusers' `TimestepEmbedding`)."""
+
+    def __init__(self, config: UVitConfig, layers: Layers, **kw: Any) -> None:
+        super().__init__()
+        dim, bias = config.hidden_size, config.use_bias
+        self.linear_1 = layers.Linear(config.micro_cond_embed_dim + config.cond_embed_dim, dim, bias=bias, **kw)
+        self.linear_2 = layers.Linear(dim, dim, bias=bias, **kw)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` [B, P + 5*micro_cond_encode_dim] -> [B,H]."""
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class UVit(nn.Module):
+    """The masked-image transformer of aMUSEd; state-dict keys and logits are those of diffusers' `UVit2DModel`.
+
+    Args:
+        config: the sizes.
+        layers: classes for every layer that holds weights, so that a host can offload or cast them.
+        attend: the attention function; may be replaced at any time through the attribute of that name.
+        device, dtype: where and in what the weights are created ("meta" for weights that are assigned later).
+    """
+
+    def __init__(
+        self,
+        config: UVitConfig,
+        layers: Layers = TORCH_LAYERS,
+        attend: Attend = sdpa,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        kw: dict[str, Any] = {"device": device, "dtype": dtype}
+        dim, channels, bias = config.hidden_size, config.block_out_channels, config.use_bias
+        eps, affine = config.layer_norm_eps, config.ln_elementwise_affine
+        self.config = config
+        self.attend = attend
+        self.encoder_proj = layers.Linear(config.encoder_hidden_size, dim, bias=bias, **kw)
+        self.encoder_proj_layer_norm = layers.RMSNorm(dim, eps, affine, **kw)
+        self.embed = TokenEmbed(config, layers, **kw)
+        self.cond_embed = CondEmbed(config, layers, **kw)
+        self.down_block = UVitBlock(config, layers, down=config.downsample, **kw)
+        self.project_to_hidden_norm = layers.RMSNorm(channels, eps, affine, **kw)
+        self.project_to_hidden = layers.Linear(channels, dim, bias=bias, **kw)
+        self.transformer_layers = nn.ModuleList(
+            [TransformerLayer(config, layers, **kw) for _ in range(config.num_hidden_layers)]
+        )
+        self.project_from_hidden_norm = layers.RMSNorm(dim, eps, affine, **kw)
+        self.project_from_hidden = layers.Linear(dim, channels, bias=bias, **kw)
+        self.up_block = UVitBlock(config, layers, up=config.upsample, **kw)
+        self.mlm_layer = LogitsHead(config, layers, **kw)
+
+    def forward(
+        self, tokens: Tensor, text: Tensor, pooled: Tensor, micro: Tensor, options: dict[str, Any] | None = None
+    ) -> Tensor:
+        """Predicts every cell from the known tokens and the text.
+
+        Args:
+            tokens: int64 [B,h,w], ids below `vocab_size`; masked cells hold the mask token.
+            text: penultimate hidden states of the text encoder, [B,L,encoder_hidden_size], in the compute dtype.
+            pooled: projected text embedding, [B,cond_embed_dim].
+            micro: [B,5] = width, height (pixels), crop top, crop left, aesthetic score (SDXL's micro-conditioning).
+            options: passed on untouched to `run_layer` and to the attention function.
+
+        Returns:
+            Logits [B,K,h,w]; K = codebook_size.
+        """
+        options = {} if options is None else options
+        text = self.encoder_proj_layer_norm(self.encoder_proj(text))
+        cond = self._condition(pooled, micro, text)
+        x = self.down_block(self.embed(tokens, text), text, cond, self.attend, options)
+        grid = x.shape[-2:]
+        hidden = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
+        for index, layer in enumerate(self.transformer_layers):
+            hidden = self.run_layer(index, layer, hidden, text, cond, options)
+        x = self.project_from_hidden(self.project_from_hidden_norm(hidden))
+        x = self.up_block(x.transpose(1, 2).unflatten(2, grid), text, cond, self.attend, options)
+        return self.mlm_layer(x[..., : tokens.shape[-2], : tokens.shape[-1]])
+
+    def run_layer(
+        self, index: int, layer: nn.Module, hidden: Tensor, text: Tensor, cond: Tensor, options: dict[str, Any]
+    ) -> Tensor:
+        """Runs trunk layer `index`; hosts override it to patch layers. `hidden` [B,N,H] -> [B,N,H]."""
+        return layer(hidden, text, cond, self.attend, options)
+
+    def _condition(self, pooled: Tensor, micro: Tensor, text: Tensor) -> Tensor:
+        """The condition vector [B,H] after the SiLU that every user of it applies."""
+        embedded = sinusoid(micro, self.config.micro_cond_encode_dim)
+        cond = self.cond_embed(torch.cat([pooled.float(), embedded], dim=1).to(text.dtype))
+        return F.silu(cond)

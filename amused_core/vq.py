@@ -1,0 +1,89 @@
+"""Pictures to tokens and back: a thin wrapper around diffusers' `VQModel`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import AmusedError
+
+
+class VQ:
+    """The VQ-GAN of a checkpoint, in fp32.
+
+    Args:
+        module: diffusers' `VQModel`.
+
+    Attributes:
+        factor: pixels per side of a token's cell.
+        codebook_size: number of codes.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.factor: int = 2 ** (len(module.config.block_out_channels) - 1)
+        self.codebook_size: int = module.config.num_vq_embeddings
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """The nearest code of every cell.
+
+        Args:
+            images: float [B,H,W,3] in 0..1; H and W multiples of `factor`.
+
+        Returns:
+            int64 [B, H/factor, W/factor].
+        """
+        check_images(images, self.factor)
+        pixels = images.movedim(-1, 1).to(self._parameter())
+        latents = self.module.encode(pixels).latents
+        codes = self.module.quantize(latents)[2][2]
+        return codes.view(latents.shape[0], *latents.shape[-2:])
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """The picture of a token grid.
+
+        Args:
+            tokens: int64 [B,h,w], 0 to `codebook_size - 1`.
+
+        Returns:
+            float32 [B, h*factor, w*factor, 3] in 0..1.
+        """
+        if tokens.numel() and (tokens.min() < 0 or tokens.max() >= self.codebook_size):
+            raise AmusedError(
+                f"Tokens from {tokens.min().item()} to {tokens.max().item()} cannot be decoded; allowed are 0 to "
+                f"{self.codebook_size - 1} (are some cells still masked?)."
+            )
+        tokens = tokens.to(self._parameter().device)
+        # One picture at a time: it costs no time, and the peak memory is that of one.
+        return torch.cat([self._decode(grid[None]) for grid in tokens])
+
+    def _decode(self, tokens: Tensor) -> Tensor:
+        shape = (*tokens.shape, self.module.config.latent_channels)
+        picture = self.module.decode(tokens, force_not_quantize=True, shape=shape).sample
+        return picture.clamp(0, 1).movedim(1, -1)
+
+    def _parameter(self) -> Tensor:
+        return next(self.module.parameters())
+
+
+def check_images(images: Tensor, factor: int) -> None:
+    """Raises `AmusedError` unless `images` is float [B,H,W,3] in 0..1 with sides that are multiples of `factor`."""
+    shape = tuple(images.shape)
+    if images.ndim != 4 or shape[-1] != 3:
+        raise AmusedError(f"A picture batch has the shape {shape}; it must be [B,H,W,3] (RGB).")
+    if 0 in shape:
+        raise AmusedError(f"A picture batch has the shape {shape}: it is empty.")
+    if shape[1] % factor or shape[2] % factor:
+        near = "x".join(str(max(factor, round(side / factor) * factor)) for side in (shape[2], shape[1]))
+        raise AmusedError(
+            f"The picture is {shape[2]}x{shape[1]} pixels; both sides must be multiples of {factor} (nearest: {near})."
+        )
+    if not images.is_floating_point():
+        raise AmusedError(f"The picture's dtype is {images.dtype}; it must be floating point, with values from 0 to 1.")
+    low, high = images.min().item(), images.max().item()
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise AmusedError(f"The picture's values run from {low:g} to {high:g}; they must be numbers from 0 to 1.")
