@@ -1,8 +1,8 @@
 """aMUSEd without ComfyUI: load a model, generate pictures, look inside.
 
-    from amused_core import load_model
-    model = load_model()
-    result = model.generate("a red apple on a blue background")
+from amused_core import load_model
+model = load_model()
+result = model.generate("a red apple on a blue background")
 """
 
 from .errors import AmusedError, AttentionError, CheckpointError

@@ -141,7 +141,7 @@ class FolderSource:
 
     def __init__(self, path: Path, variant: str | None) -> None:
         if not (path / "model_index.json").is_file():
-            raise CheckpointError(f"{str(path)!r} has no model_index.json: it is not a model folder in diffusers' layout.")
+            raise CheckpointError(f"{str(path)!r} has no model_index.json: it is no model folder in diffusers' layout.")
         self.path = path
         self.variant = variant
         self._configs = {part: read_json(path / file) for part, file in CONFIGS.items()}

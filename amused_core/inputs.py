@@ -66,7 +66,7 @@ def batch_size(counts: dict[str, int], wanted: int) -> int:
     sizes = {name: count for name, count in {**counts, "batch_size": wanted}.items() if count != 1}
     if len(set(sizes.values())) > 1:
         (first, one), (second, other) = _two_that_differ(sizes)
-        raise AmusedError(f"{first} ({one}) and {second} ({other}) do not fit together; both must be equal, or one be 1.")
+        raise AmusedError(f"{first} ({one}) and {second} ({other}) do not fit; they must be equal, or one be 1.")
     return next(iter(sizes.values()), 1)
 
 

@@ -14,7 +14,12 @@ class RMSNorm(nn.Module):
     """Root-mean-square norm over the last dimension, computed in fp32 (Zhang & Sennrich 2019; diffusers' `RMSNorm`)."""
 
     def __init__(
-        self, dim: int, eps: float, elementwise_affine: bool = True, device: Any = None, dtype: torch.dtype | None = None
+        self,
+        dim: int,
+        eps: float,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.eps = eps

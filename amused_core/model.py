@@ -13,11 +13,11 @@ from torch import Tensor
 from . import inputs
 from .attention import choose_attention
 from .checkpoint import Checkpoint, open_checkpoint, write_checkpoint
-from .draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from .errors import AmusedError
 from .loading import build_text, build_transformer, build_vq
+from .request import Request, resolve
 from .sampling import Predict, Step, guide, remask, sample
-from .schedule import check_schedule, mask_ratios, start_step, temperatures
+from .schedule import mask_ratios, temperatures
 from .text import Text, TextEmbedding
 from .transformer import UVit
 from .vq import VQ
@@ -149,110 +149,68 @@ class AmusedModel:
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
         """
-        best = self.checkpoint.recommended
-        prompts, negatives = inputs.texts(prompt, "prompt"), inputs.texts(negative_prompt, "negative_prompt")
-        count = inputs.steps(best.steps if steps is None else steps)
-        cfg = inputs.number(best.cfg if cfg is None else cfg, "cfg", 0, inputs.MAX_CFG)
-        line = inputs.temperature(best.temperature if temperature is None else temperature)
-        name = ("linear" if mask is not None else best.schedule) if schedule is None else schedule
-        check_schedule(name)
-        whole = 1.0 if mask is not None or image is None else 0.5
-        strength = inputs.number(whole if strength is None else strength, "strength", 0, 1)
-        start, region = self._start(image, mask, width, height)
-        numbers = inputs.seeds(seed)
-        counts = {"prompt": len(prompts), "negative_prompt": len(negatives), "seed": len(numbers)}
-        counts |= {"image": 1 if start is None else len(start), "mask": 1 if region is None else len(region)}
-        batch = inputs.batch_size(counts, batch_size)
-        draws = _draws(seeding, numbers, batch)
-
-        first = start_step(count, strength) if image is not None else 0
-        ratios = mask_ratios(count, name, first)
-        tokens = self._masked_start(start, region, ratios[0], first, seeding, draws, batch, (width, height))
+        request = resolve(
+            self.checkpoint,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            image=image,
+            mask=mask,
+            strength=strength,
+            steps=steps,
+            cfg=cfg,
+            temperature=temperature,
+            schedule=schedule,
+            seed=seed,
+            seeding=seeding,
+            batch_size=batch_size,
+            width=width,
+            height=height,
+        )
+        ratios = mask_ratios(request.steps, request.schedule, request.first)
+        region = None if request.region is None else inputs.rows(request.region, request.batch).to(self.device)
         tokens = sample(
-            tokens,
-            self._predictor(prompts, negatives, cfg, tokens),
+            self._start(request, region, ratios[0]),
+            self._predictor(request),
             ratios,
-            draws,
+            request.draws,
             mask_token_id=self.checkpoint.mask_token_id,
-            temperatures=temperatures(ratios, line),
-            region=None if region is None else inputs.rows(region, batch).to(self.device),
+            temperatures=temperatures(ratios, request.temperature),
+            region=region,
             on_step=on_step,
         )
         return Result(self.vq.decode(tokens).cpu(), tokens.cpu())
 
-    def _start(
-        self, image: Any, mask: Any, width: int | None, height: int | None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Tokens [n,h,w] of the picture and cells [m,h,w] of the mask, each None where not given."""
-        if image is None:
-            if mask is not None:
-                raise AmusedError("A mask was given without an image; allowed are both, or an image alone.")
-            return None, None
-        pixels = inputs.images(image, self.vq.factor)
-        size = (pixels.shape[1], pixels.shape[2])
-        for name, asked, own in (("width", width, size[1]), ("height", height, size[0])):
-            if asked is not None and asked != own:
-                raise AmusedError(f"{name} is {asked} but the image's is {own}; with an image leave {name} out.")
-        region = None if mask is None else inputs.masks(mask, size, self.vq.factor)
-        return self.vq.encode(pixels).to(self.device), region
-
-    def _masked_start(
-        self,
-        start: Tensor | None,
-        region: Tensor | None,
-        ratio: Tensor,
-        first: int,
-        seeding: str,
-        draws: Draws,
-        batch: int,
-        size: tuple[int | None, int | None],
-    ) -> Tensor:
-        """The grid the run begins with, int64 [batch,h,w]."""
+    def _start(self, request: Request, region: Tensor | None, ratio: Tensor) -> Tensor:
+        """The grid a run begins with, int64 [B,h,w], its first share `ratio` masked."""
         mask_id = self.checkpoint.mask_token_id
-        if start is None:
-            best, factor = self.checkpoint.recommended, self.vq.factor
-            width = inputs.side(best.width if size[0] is None else size[0], "width", factor)
-            height = inputs.side(best.height if size[1] is None else size[1], "height", factor)
-            return torch.full((batch, height // factor, width // factor), mask_id, device=self.device)
-        start = inputs.rows(start, batch)
-        cells = torch.ones_like(start, dtype=torch.bool) if region is None else inputs.rows(region, batch).to(start.device)
-        if first == 0 or (region is not None and seeding == "diffusers"):
-            return torch.where(cells, mask_id, start)
-        return remask(start, ratio, draws, mask_id, cells)
+        if request.pixels is None:
+            grid = (request.height // self.vq.factor, request.width // self.vq.factor)
+            return torch.full((request.batch, *grid), mask_id, device=self.device)
+        tokens = inputs.rows(self.vq.encode(request.pixels).to(self.device), request.batch)
+        if request.first == 0 or request.whole_region:
+            return torch.full_like(tokens, mask_id) if region is None else torch.where(region, mask_id, tokens)
+        return remask(tokens, ratio, request.draws, mask_id, region)
 
-    def _predictor(self, prompts: list[str], negatives: list[str], cfg: float, tokens: Tensor) -> Predict:
-        """Guided logits of a partly masked grid, for the batch of `tokens`."""
-        batch, height, width = len(tokens), *(side * self.vq.factor for side in tokens.shape[1:])
-        cond = self._embed(prompts, batch)
-        uncond = self._embed(negatives, batch) if cfg > 1 else None
-        micro = torch.tensor([[width, height, 0.0, 0.0, AESTHETIC_SCORE]], device=self.device).expand(batch, -1)
-
-        def plain(tokens: Tensor, index: int) -> Tensor:
-            return self.transformer(tokens, cond.hidden, cond.pooled, micro)
+    def _predictor(self, request: Request) -> Predict:
+        """The callable that gives guided logits for a partly masked grid."""
+        count, transformer = request.batch, self.transformer
+        micro = torch.tensor([[request.width, request.height, 0, 0, AESTHETIC_SCORE]], device=self.device)
+        cond = self._embed(request.prompts, count)
+        if request.cfg <= 1:
+            return lambda tokens, index: transformer(tokens, *cond, micro.expand(count, -1))
+        uncond = self._embed(request.negatives, count)
+        both = [torch.cat(pair) for pair in zip(uncond, cond, strict=True)]
 
         def guided(tokens: Tensor, index: int) -> Tensor:
-            both = TextEmbedding(*(torch.cat(pair) for pair in zip(uncond, cond, strict=True)))
-            logits = self.transformer(torch.cat([tokens] * 2), both.hidden, both.pooled, torch.cat([micro] * 2))
-            return guide(*logits.float().chunk(2), cfg)
+            logits = transformer(torch.cat([tokens, tokens]), *both, micro.expand(2 * count, -1))
+            return guide(*logits.float().chunk(2), request.cfg)
 
-        return plain if uncond is None else guided
+        return guided
 
     def _embed(self, prompts: list[str], batch: int) -> TextEmbedding:
         hidden, pooled = self.text.encode(prompts)
         dtype = self.transformer.encoder_proj.weight.dtype
         return TextEmbedding(hidden.to(self.device, dtype), pooled.to(self.device, dtype)).expand(batch)
-
-
-def _draws(seeding: str, numbers: list[int], batch: int) -> Draws:
-    if seeding not in SEEDINGS:
-        raise AmusedError(f"seeding is {seeding!r}; allowed are {', '.join(SEEDINGS)}.")
-    if seeding == "diffusers":
-        if len(numbers) > 1:
-            raise AmusedError(f"seeding 'diffusers' takes one seed for the batch, not {len(numbers)}.")
-        return SharedDraws(seeded(numbers[0]))
-    if len(numbers) == 1:
-        numbers = [(numbers[0] + i) % 2**64 for i in range(batch)]
-    return PerImageDraws(numbers)
 
 
 def _device(name: str) -> torch.device:

@@ -57,7 +57,7 @@ def sample(
         on_step: called after every step; what it raises (an interrupt) passes through.
 
     Returns:
-        int64 [B,h,w] without masked cells.
+        int64 [B,h,w]; cells stay masked only where `ratios` end above 0 (the first stage of several).
     """
     shape, total = tokens.shape, len(ratios) - 1
     tokens = tokens.flatten(1)
@@ -70,7 +70,7 @@ def sample(
         logits = predict(tokens.view(shape), index)
         probs = logits.float().flatten(2).transpose(1, 2).softmax(-1)
         predicted = torch.where(unknown, draws.codes(probs, unknown), tokens)
-        if index + 1 < total:
+        if ratios[index + 1] > 0:
             confidence = _confidence(probs, predicted, unknown, temperatures[index].item(), draws)
             wanted = (cells * (share * ratios[index + 1].cpu())).floor().to(tokens.device)
             tokens = torch.where(_least_sure(confidence, unknown, wanted), mask_token_id, predicted)
@@ -112,4 +112,4 @@ def _least_sure(confidence: Tensor, unknown: Tensor, wanted: Tensor) -> Tensor:
 
 def _refuse_nan(probs: Tensor) -> None:
     if torch.isnan(probs).any():
-        raise AmusedError("The model's logits are not numbers (NaN): its weights are damaged or its dtype is too small.")
+        raise AmusedError("The model's logits are NaN: its weights are damaged, or its dtype is too small for them.")

@@ -1,0 +1,123 @@
+"""The `amused` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import AmusedError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; refused input prints one sentence and returns 2, an interrupt returns 130."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except AmusedError as error:
+        print(f"amused: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"amused: {error.strerror or error}: {error.filename}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("amused: stopped.", file=sys.stderr)
+        return 130
+
+
+def generate(options: argparse.Namespace) -> int:
+    """`amused generate`: draws pictures and writes them as PNG."""
+    from .model import load_model
+    from .pictures import open_mask, open_picture, save_pictures, save_tokens
+
+    output = Path(options.output)
+    if output.suffix.lower() != ".png":
+        raise AmusedError(f"--output is {options.output!r}; it must end in .png.")
+    image = open_picture(options.image) if options.image else None
+    mask = open_mask(options.mask) if options.mask else None
+    model = load_model(options.model, dtype=options.dtype, device=options.device, attention=options.attention)
+    began = time.perf_counter()
+    settings: dict[str, Any] = {
+        "negative_prompt": options.negative,
+        "strength": options.strength,
+        "steps": options.steps,
+        "cfg": options.cfg,
+        "temperature": options.temperature,
+        "schedule": options.schedule,
+        "seed": options.seed,
+        "seeding": options.seeding,
+        "batch_size": options.batch,
+        "width": options.width,
+        "height": options.height,
+    }
+    result = model.generate(options.prompt, image=image, mask=mask, on_step=_show_step, **settings)
+    about = {"prompt": options.prompt, "model": model.checkpoint.name, **settings}
+    files = save_pictures(result.images, output, about)
+    if options.save_tokens:
+        files.append(save_tokens(result.tokens, Path(options.save_tokens)))
+    print(f"{', '.join(map(str, files))} ({time.perf_counter() - began:.1f} s)")
+    return 0
+
+
+def save(options: argparse.Namespace) -> int:
+    """`amused save`: copies a model into one `.safetensors` file."""
+    from .checkpoint import open_checkpoint, write_checkpoint
+    from .model import DTYPES
+
+    write_checkpoint(options.file, open_checkpoint(options.model, options.variant), DTYPES[options.dtype])
+    print(options.file)
+    return 0
+
+
+def _show_step(step: Any) -> None:
+    end = "\n" if step.index + 1 == step.total else ""
+    print(f"\rstep {step.index + 1}/{step.total}", end=end, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("amused", description="Masked-image generation with aMUSEd.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_generate(commands.add_parser("generate", help="draw pictures from text, a picture, or inside a mask"))
+    _add_save(commands.add_parser("save", help="copy a model into one .safetensors file"))
+    return parser
+
+
+def _add_generate(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("prompt", metavar="PROMPT", help="what to draw")
+    add("--negative", default="", metavar="T", help="what to keep away from")
+    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the model that ships here)")
+    add("--image", metavar="F", help="start from this picture")
+    add("--mask", metavar="F", help="draw only where this picture is white")
+    add("--strength", type=float, metavar="X", help="how much of the picture is drawn anew, 0 to 1")
+    add("--steps", type=int, metavar="N", help="steps (default: the model's own)")
+    add("--cfg", type=float, metavar="X", help="guidance; 1 is none (default: the model's own)")
+    add("--temperature", type=float, nargs=2, metavar=("A", "B"), help="noise of the choice, first and last step")
+    add("--schedule", metavar="cosine|linear", help="how the mask ratio falls (default: the model's own)")
+    add("--seed", type=int, default=0, metavar="N", help="picture i of a batch has seed N + i (default: 0)")
+    add("--seeding", default="per_image", metavar="per_image|diffusers", help="one stream a picture, or diffusers' one")
+    add("--batch", type=int, default=1, metavar="N", help="pictures to draw (default: 1)")
+    add("--width", type=int, metavar="W", help="pixels (default: the model's own)")
+    add("--height", type=int, metavar="H", help="pixels (default: the model's own)")
+    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
+    add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")
+    add("--output", default="amused.png", metavar="FILE.png", help="a batch adds -0, -1, ... (default: amused.png)")
+    add("--save-tokens", metavar="FILE.npy", help="also write the tokens, int64 [B,h,w]")
+    command.set_defaults(run=generate)
+
+
+def _add_save(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("file", metavar="FILE.safetensors", help="the file to write")
+    add("--model", metavar="PATH", help="what to copy (default: the model that ships here)")
+    add("--variant", metavar="NAME", help="weight variant of a folder, such as fp16")
+    add("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"), help="cast weights (default: as stored)")
+    command.set_defaults(run=save)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""A request to generate, with every default filled in and every input checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from . import inputs
+from .checkpoint import Checkpoint
+from .draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
+from .errors import AmusedError
+from .schedule import check_schedule, start_step
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one run does.
+
+    Attributes:
+        prompts, negatives: one string, or one per picture.
+        pixels: float [n,H,W,3] to start from, or None.
+        region: bool cells [m,h,w] to draw anew, or None.
+        width, height: pixels.
+        steps: of the whole schedule.
+        first: steps left out at its beginning.
+        cfg, temperature, schedule: as in `AmusedModel.generate`, defaults filled in.
+        whole_region: the region starts fully masked even when steps are left out (diffusers' inpainting).
+        batch: number of pictures.
+        draws: their randomness.
+    """
+
+    prompts: list[str]
+    negatives: list[str]
+    pixels: Tensor | None
+    region: Tensor | None
+    width: int
+    height: int
+    steps: int
+    first: int
+    cfg: float
+    temperature: tuple[float, float]
+    schedule: str
+    whole_region: bool
+    batch: int
+    draws: Draws
+
+
+def resolve(
+    checkpoint: Checkpoint,
+    *,
+    prompt: Any,
+    negative_prompt: Any,
+    image: Any,
+    mask: Any,
+    strength: float | None,
+    steps: int | None,
+    cfg: float | None,
+    temperature: Any,
+    schedule: str | None,
+    seed: int | Sequence[int],
+    seeding: str,
+    batch_size: int,
+    width: int | None,
+    height: int | None,
+) -> Request:
+    """Checks the arguments of `AmusedModel.generate` and fills in what the checkpoint recommends.
+
+    Raises:
+        AmusedError: a value out of range, or sizes that do not fit together.
+    """
+    best = checkpoint.recommended
+    prompts, negatives = inputs.texts(prompt, "prompt"), inputs.texts(negative_prompt, "negative_prompt")
+    pixels, region = _pictures(image, mask, width, height, checkpoint.factor)
+    seeds = inputs.seeds(seed)
+    counts = {"prompt": len(prompts), "negative_prompt": len(negatives), "seed": len(seeds)}
+    counts["image"] = 1 if pixels is None else len(pixels)
+    counts["mask"] = 1 if region is None else len(region)
+    batch = inputs.batch_size(counts, batch_size)
+    if pixels is not None:
+        height, width = pixels.shape[1:3]
+    if schedule is None:
+        # diffusers' inpainting always falls linearly, whatever the checkpoint's scheduler says.
+        schedule = best.schedule if region is None else "linear"
+    check_schedule(schedule)
+    if strength is None:
+        strength = 0.5 if pixels is not None and region is None else 1.0
+    strength = inputs.number(strength, "strength", 0, 1)
+    count = inputs.steps(best.steps if steps is None else steps)
+    return Request(
+        prompts=prompts,
+        negatives=negatives,
+        pixels=pixels,
+        region=region,
+        width=inputs.side(best.width if width is None else width, "width", checkpoint.factor),
+        height=inputs.side(best.height if height is None else height, "height", checkpoint.factor),
+        steps=count,
+        first=0 if pixels is None else start_step(count, strength),
+        cfg=inputs.number(best.cfg if cfg is None else cfg, "cfg", 0, inputs.MAX_CFG),
+        temperature=inputs.temperature(best.temperature if temperature is None else temperature),
+        schedule=schedule,
+        whole_region=seeding == "diffusers" and region is not None,
+        batch=batch,
+        draws=_draws(seeding, seeds, batch),
+    )
+
+
+def _pictures(
+    image: Any, mask: Any, width: int | None, height: int | None, factor: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Pixels and region, each None where not given."""
+    if image is None:
+        if mask is not None:
+            raise AmusedError("A mask was given without an image; allowed are both, or an image alone.")
+        return None, None
+    pixels = inputs.images(image, factor)
+    own = (pixels.shape[1], pixels.shape[2])
+    for name, asked, size in (("width", width, own[1]), ("height", height, own[0])):
+        if asked is not None and asked != size:
+            raise AmusedError(f"{name} is {asked} but the image's is {size}; with an image leave {name} out.")
+    return pixels, None if mask is None else inputs.masks(mask, own, factor)
+
+
+def _draws(seeding: str, seeds: list[int], batch: int) -> Draws:
+    if seeding not in SEEDINGS:
+        raise AmusedError(f"seeding is {seeding!r}; allowed are {', '.join(SEEDINGS)}.")
+    if seeding == "diffusers":
+        if len(seeds) > 1:
+            raise AmusedError(f"seeding 'diffusers' takes one seed for the batch, not {len(seeds)}.")
+        return SharedDraws(seeded(seeds[0]))
+    if len(seeds) == 1:
+        seeds = [(seeds[0] + i) % 2**64 for i in range(batch)]
+    return PerImageDraws(seeds)
