@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from .errors import CheckpointError
-from .files import WeightFiles, read_json, read_safetensors
+from .folder import FolderSource
+from .single_file import FileSource
 
 EMBEDDED = Path(__file__).parent / "embedded"
-WEIGHTS = ("transformer", "vqvae", "text_encoder")
-CONFIGS = {
-    "transformer": "transformer/config.json",
-    "vqvae": "vqvae/config.json",
-    "text_encoder": "text_encoder/config.json",
-    "scheduler": "scheduler/scheduler_config.json",
-}
-CLASSES = {
-    "transformer": "UVit2DModel",
-    "vqvae": "VQModel",
-    "scheduler": "AmusedScheduler",
-}
-METADATA_KEY = "amused"
+CLASSES = {"transformer": "UVit2DModel", "vqvae": "VQModel", "scheduler": "AmusedScheduler"}
 
 
 @dataclass(frozen=True)
@@ -134,108 +121,3 @@ def open_checkpoint(path: str | Path | None = None, variant: str | None = None) 
             raise CheckpointError(f"variant {variant!r} is for folders, but {path} is a file.")
         return Checkpoint(path, FileSource(path))
     raise CheckpointError(f"No model at {str(path)!r}; allowed are a diffusers folder or a .safetensors file.")
-
-
-class FolderSource:
-    """A folder in diffusers' layout."""
-
-    def __init__(self, path: Path, variant: str | None) -> None:
-        if not (path / "model_index.json").is_file():
-            raise CheckpointError(f"{str(path)!r} has no model_index.json: it is no model folder in diffusers' layout.")
-        self.path = path
-        self.variant = variant
-        self._configs = {part: read_json(path / file) for part, file in CONFIGS.items()}
-
-    def config(self, part: str) -> dict[str, Any]:
-        """See `Source`."""
-        return dict(self._configs[part])
-
-    def state(self, part: str) -> dict[str, Tensor]:
-        """See `Source`."""
-        return WeightFiles(self.path / part, self.variant).read()
-
-    def tokenizer(self) -> Any:
-        """See `Source`."""
-        from transformers import CLIPTokenizerFast
-
-        folder = self.path / "tokenizer"
-        try:
-            return CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {error}") from error
-
-    def extra(self) -> dict[str, Any]:
-        """See `Source`."""
-        file = self.path / "amused.json"
-        return read_json(file) if file.is_file() else {}
-
-
-class FileSource:
-    """One `.safetensors` file: weights under `transformer.`, `vqvae.`, `text_encoder.`, configs in the metadata."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        tensors, metadata = read_safetensors(path)
-        if METADATA_KEY not in metadata:
-            raise CheckpointError(
-                f"{str(path)!r} carries no aMUSEd configuration in its metadata; allowed are files written by "
-                "'amused save', and folders in diffusers' layout."
-            )
-        self._tensors = tensors
-        self._about = json.loads(metadata[METADATA_KEY])
-
-    def config(self, part: str) -> dict[str, Any]:
-        """See `Source`."""
-        return dict(self._about[part])
-
-    def state(self, part: str) -> dict[str, Tensor]:
-        """See `Source`."""
-        prefix = f"{part}."
-        return {key.removeprefix(prefix): value for key, value in self._tensors.items() if key.startswith(prefix)}
-
-    def tokenizer(self) -> Any:
-        """See `Source`."""
-        from tokenizers import Tokenizer
-        from transformers import PreTrainedTokenizerFast
-
-        about = self._about["tokenizer"]
-        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
-
-    def extra(self) -> dict[str, Any]:
-        """See `Source`."""
-        return dict(self._about.get("extra", {}))
-
-
-def write_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
-    """Writes a whole checkpoint as one `.safetensors` file, configs and tokenizer in its metadata.
-
-    Args:
-        path: the file, ending in `.safetensors`; written beside itself first and then put in place.
-        checkpoint: the checkpoint to copy.
-        dtype: cast floating-point weights to it; None keeps each as it is.
-    """
-    from safetensors.torch import save_file
-
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{str(path)!r} must end in .safetensors.")
-    tensors = {
-        f"{part}.{key}": (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous()
-        for part in WEIGHTS
-        for key, value in checkpoint.state(part).items()
-    }
-    about: dict[str, Any] = {part: checkpoint.config(part) for part in CONFIGS}
-    about["extra"] = {**checkpoint.extra(), "name": checkpoint.name}
-    about["tokenizer"] = _describe_tokenizer(checkpoint.tokenizer())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"format": "pt", METADATA_KEY: json.dumps(about)})
-    partial.replace(path)
-
-
-def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
-    settings = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
-    return {
-        "json": tokenizer.backend_tokenizer.to_str(),
-        "settings": {**settings, "model_max_length": tokenizer.model_max_length},
-    }

@@ -64,8 +64,9 @@ def generate(options: argparse.Namespace) -> int:
 
 def save(options: argparse.Namespace) -> int:
     """`amused save`: copies a model into one `.safetensors` file."""
-    from .checkpoint import open_checkpoint, write_checkpoint
+    from .checkpoint import open_checkpoint
     from .model import DTYPES
+    from .single_file import write_checkpoint
 
     write_checkpoint(options.file, open_checkpoint(options.model, options.variant), DTYPES[options.dtype])
     print(options.file)

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from . import inputs
 from .attention import choose_attention
-from .checkpoint import Checkpoint, open_checkpoint, write_checkpoint
+from .checkpoint import Checkpoint, open_checkpoint
 from .errors import AmusedError
 from .loading import build_text, build_transformer, build_vq
 from .request import Request, resolve
 from .sampling import Predict, Step, guide, remask, sample
 from .schedule import mask_ratios, temperatures
+from .single_file import write_checkpoint
 from .text import Text, TextEmbedding
 from .transformer import UVit
 from .vq import VQ

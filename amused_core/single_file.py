@@ -1,0 +1,91 @@
+"""Checkpoints as one `.safetensors` file, configs and tokenizer in its metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .errors import CheckpointError
+from .files import read_safetensors
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+METADATA_KEY = "amused"
+PARTS = ("transformer", "vqvae", "text_encoder")
+CONFIGS = (*PARTS, "scheduler")
+
+
+class FileSource:
+    """One `.safetensors` file: weights under `transformer.`, `vqvae.`, `text_encoder.`, configs in the metadata."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        tensors, metadata = read_safetensors(path)
+        if METADATA_KEY not in metadata:
+            raise CheckpointError(
+                f"{str(path)!r} carries no aMUSEd configuration in its metadata; allowed are files written by "
+                "'amused save', and folders in diffusers' layout."
+            )
+        self._tensors = tensors
+        self._about = json.loads(metadata[METADATA_KEY])
+
+    def config(self, part: str) -> dict[str, Any]:
+        """See `Source`."""
+        return dict(self._about[part])
+
+    def state(self, part: str) -> dict[str, Tensor]:
+        """See `Source`."""
+        prefix = f"{part}."
+        return {key.removeprefix(prefix): value for key, value in self._tensors.items() if key.startswith(prefix)}
+
+    def tokenizer(self) -> Any:
+        """See `Source`."""
+        from tokenizers import Tokenizer
+        from transformers import PreTrainedTokenizerFast
+
+        about = self._about["tokenizer"]
+        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
+
+    def extra(self) -> dict[str, Any]:
+        """See `Source`."""
+        return dict(self._about.get("extra", {}))
+
+
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
+    """Writes a whole checkpoint as one `.safetensors` file, configs and tokenizer in its metadata.
+
+    Args:
+        path: the file, ending in `.safetensors`; written beside itself first and then put in place.
+        checkpoint: the checkpoint to copy.
+        dtype: cast floating-point weights to it; None keeps each as it is.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{str(path)!r} must end in .safetensors.")
+    tensors = {
+        f"{part}.{key}": (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous()
+        for part in PARTS
+        for key, value in checkpoint.state(part).items()
+    }
+    about: dict[str, Any] = {part: checkpoint.config(part) for part in CONFIGS}
+    about["extra"] = {**checkpoint.extra(), "name": checkpoint.name}
+    about["tokenizer"] = _describe_tokenizer(checkpoint.tokenizer())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"format": "pt", METADATA_KEY: json.dumps(about)})
+    partial.replace(path)
+
+
+def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
+    settings = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    return {
+        "json": tokenizer.backend_tokenizer.to_str(),
+        "settings": {**settings, "model_max_length": tokenizer.model_max_length},
+    }
