@@ -29,12 +29,12 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[s
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def xformers(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
-    """xformers' `memory_efficient_attention`."""
+def xformers(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any], op: Any = None) -> Tensor:
+    """xformers' `memory_efficient_attention`; `op` is one of its kernels, None its own choice."""
     from xformers.ops import memory_efficient_attention
 
     q, k, v = (x.unflatten(-1, (heads, -1)).contiguous() for x in (q, k, v))
-    return memory_efficient_attention(q, k, v).flatten(2)
+    return memory_efficient_attention(q, k, v, op=op).flatten(2)
 
 
 def choose_attention(name: str, device: torch.device | str) -> Attend:

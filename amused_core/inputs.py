@@ -14,7 +14,7 @@ from .draws import MAX_SEED
 from .errors import AmusedError
 from .masks import mask_to_cells
 from .schedule import MAX_STEPS
-from .vq import check_images
+from .vq import check_images, nearest
 
 MAX_CFG = 100.0
 MAX_TEMPERATURE = 100.0
@@ -97,7 +97,8 @@ def temperature(value: float | Sequence[float]) -> tuple[float, float]:
 def side(value: int, name: str, factor: int) -> int:
     """A picture's width or height in pixels: a positive multiple of `factor`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < factor or value % factor:
-        raise AmusedError(f"{name} is {value!r}; allowed are positive multiples of {factor} pixels.")
+        near = f" (nearest: {nearest(value, factor)})" if isinstance(value, int) else ""
+        raise AmusedError(f"{name} is {value!r}; allowed are positive multiples of {factor} pixels{near}.")
     return value
 
 

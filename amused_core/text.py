@@ -33,11 +33,14 @@ class Text:
         self.tokenizer = tokenizer
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> TextEmbedding:
-        """Embeds prompts as diffusers' aMUSEd pipelines do: padded to full length, penultimate hidden states."""
+    def encode(self, prompts: Sequence[str], device: torch.device | None = None) -> TextEmbedding:
+        """Embeds prompts as diffusers' aMUSEd pipelines do: padded to full length, penultimate hidden states.
+
+        `device` is where the ids go; None is where the weights are (offloading hooks may bring them later).
+        """
         limit = min(self.tokenizer.model_max_length, self.module.config.max_position_embeddings)
         ids = self.tokenizer(
             list(prompts), return_tensors="pt", padding="max_length", truncation=True, max_length=limit
-        ).input_ids.to(self.module.device)
+        ).input_ids.to(self.module.device if device is None else device)
         output = self.module(ids, output_hidden_states=True)
         return TextEmbedding(output.hidden_states[-2], output.text_embeds)

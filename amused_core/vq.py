@@ -15,14 +15,16 @@ class VQ:
 
     Args:
         module: diffusers' `VQModel`.
+        device: where inputs go; None is where the weights are (offloading hooks may bring them later).
 
     Attributes:
         factor: pixels per side of a token's cell.
         codebook_size: number of codes.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, device: torch.device | None = None) -> None:
         self.module = module
+        self._device = device
         self.factor: int = 2 ** (len(module.config.block_out_channels) - 1)
         self.codebook_size: int = module.config.num_vq_embeddings
 
@@ -37,7 +39,7 @@ class VQ:
             int64 [B, H/factor, W/factor].
         """
         check_images(images, self.factor)
-        pixels = images.movedim(-1, 1).to(self._parameter())
+        pixels = images.movedim(-1, 1).to(self._where(), torch.float32)
         latents = self.module.encode(pixels).latents
         codes = self.module.quantize(latents)[2][2]
         return codes.view(latents.shape[0], *latents.shape[-2:])
@@ -57,7 +59,7 @@ class VQ:
                 f"Tokens from {tokens.min().item()} to {tokens.max().item()} cannot be decoded; allowed are 0 to "
                 f"{self.codebook_size - 1} (are some cells still masked?)."
             )
-        tokens = tokens.to(self._parameter().device)
+        tokens = tokens.to(self._where())
         # One picture at a time: it costs no time, and the peak memory is that of one.
         return torch.cat([self._decode(grid[None]) for grid in tokens])
 
@@ -66,8 +68,8 @@ class VQ:
         picture = self.module.decode(tokens, force_not_quantize=True, shape=shape).sample
         return picture.clamp(0, 1).movedim(1, -1)
 
-    def _parameter(self) -> Tensor:
-        return next(self.module.parameters())
+    def _where(self) -> torch.device:
+        return next(self.module.parameters()).device if self._device is None else self._device
 
 
 def check_images(images: Tensor, factor: int) -> None:
@@ -78,7 +80,7 @@ def check_images(images: Tensor, factor: int) -> None:
     if 0 in shape:
         raise AmusedError(f"A picture batch has the shape {shape}: it is empty.")
     if shape[1] % factor or shape[2] % factor:
-        near = "x".join(str(max(factor, round(side / factor) * factor)) for side in (shape[2], shape[1]))
+        near = f"{nearest(shape[2], factor)}x{nearest(shape[1], factor)}"
         raise AmusedError(
             f"The picture is {shape[2]}x{shape[1]} pixels; both sides must be multiples of {factor} (nearest: {near})."
         )
@@ -87,3 +89,8 @@ def check_images(images: Tensor, factor: int) -> None:
     low, high = images.min().item(), images.max().item()
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise AmusedError(f"The picture's values run from {low:g} to {high:g}; they must be numbers from 0 to 1.")
+
+
+def nearest(side: int, factor: int) -> int:
+    """The multiple of `factor` nearest to `side`, at least one `factor`."""
+    return max(factor, round(side / factor) * factor)
