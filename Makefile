@@ -1,0 +1,84 @@
+# make demo       a picture from the embedded model, drawn inside a real ComfyUI: output/demo.png
+# make ui         ComfyUI with this pack, left running
+# make test       every quick check        make test-full   also the slow ones and ComfyUI 0.3.52
+# make lint       style                    make workflows   builds workflows/ anew
+#
+# COMFYUI_DIR=/path/to/ComfyUI             use that ComfyUI for demo and ui; its own venv, or COMFYUI_PYTHON, runs it
+# COMFYUI_ARGS=                            arguments of ComfyUI's main.py; --cpu unless you say otherwise
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+ROOT := $(CURDIR)
+PYTHON ?= python3
+VENV := $(ROOT)/.venv
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+COMFYUI_ARGS ?= --cpu
+NEWEST := 0.3.75
+OLDEST := 0.3.52
+OLD_VENV := $(ROOT)/.comfyui/$(OLDEST)/venv
+
+ifdef COMFYUI_DIR
+  COMFYUI := $(abspath $(COMFYUI_DIR))
+  COMFYUI_PYTHON ?= $(firstword $(wildcard $(COMFYUI)/.venv/bin/python $(COMFYUI)/venv/bin/python) $(BIN)/python)
+  COMFYUI_READY := existing-comfyui
+else
+  COMFYUI := $(ROOT)/.comfyui/$(NEWEST)/ComfyUI
+  COMFYUI_PYTHON ?= $(BIN)/python
+  COMFYUI_READY := $(ROOT)/.comfyui/$(NEWEST)/.ready
+endif
+
+.PHONY: demo ui test test-full lint workflows clean existing-comfyui
+
+demo: $(COMFYUI_READY)
+	@$(BIN)/python tools/demo.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
+
+ui: $(COMFYUI_READY)
+	@$(BIN)/python tools/ui.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
+
+test: lint $(ROOT)/.comfyui/$(NEWEST)/.ready
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest -m "not slow"
+
+test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests/comfy tests/test_workflows.py
+
+lint: $(VENV)/.pack
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+workflows: $(COMFYUI_READY)
+	$(BIN)/python $(PIP_INSTALL) playwright
+	$(BIN)/python tools/build_workflows.py "$(COMFYUI)"
+
+clean:
+	rm -rf .venv .comfyui build dist *.egg-info
+
+# Every stamp is written last, so a step that was cut off runs again.
+$(VENV)/.torch:
+	@echo "Setting up .venv with torch; the first time takes minutes."
+	$(PYTHON) -m venv "$(VENV)"
+	$(BIN)/python $(PIP_INSTALL) torch torchvision
+	@touch $@
+
+$(VENV)/.pack: $(VENV)/.torch pyproject.toml
+	$(BIN)/python $(PIP_INSTALL) --editable '.[train,test]'
+	@touch $@
+
+$(ROOT)/.comfyui/$(NEWEST)/.ready: $(VENV)/.pack requirements.txt tools/install_comfyui.py
+	@echo "Installing ComfyUI $(NEWEST) into .comfyui/"
+	$(BIN)/python tools/install_comfyui.py $(NEWEST)
+	@touch $@
+
+$(ROOT)/.comfyui/$(OLDEST)/.ready: $(VENV)/.pack requirements.txt pyproject.toml tools/install_comfyui.py
+	@echo "Installing ComfyUI $(OLDEST) with an environment of its own into .comfyui/"
+	$(PYTHON) -m venv "$(OLD_VENV)"
+	$(OLD_VENV)/bin/python $(PIP_INSTALL) torch torchvision
+	$(OLD_VENV)/bin/python tools/install_comfyui.py $(OLDEST)
+	$(OLD_VENV)/bin/python $(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+existing-comfyui: $(VENV)/.pack
+	@$(BIN)/python tools/install_comfyui.py --existing "$(COMFYUI)" --python "$(COMFYUI_PYTHON)"

