@@ -136,7 +136,8 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
 
 def _from_array(array: Tensor, channels: int) -> Tensor:
     if array.dtype == torch.uint8:
-        array = array.float() / 255
+        # A mask of 0 and 1 is one already.
+        array = array.float() / (1 if channels == 1 and array.numel() and array.max() <= 1 else 255)
     if array.dtype == torch.bool:
         array = array.float()
     single = 3 if channels == 3 else 2

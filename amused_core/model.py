@@ -14,9 +14,10 @@ from . import inputs
 from .attention import choose_attention
 from .checkpoint import Checkpoint, open_checkpoint
 from .errors import AmusedError
+from .guidance import predictor
 from .loading import build_text, build_transformer, build_vq
 from .request import Request, resolve
-from .sampling import Predict, Step, guide, remask, sample
+from .sampling import Predict, Step, remask, sample
 from .schedule import mask_ratios, temperatures
 from .single_file import write_checkpoint
 from .text import Text, TextEmbedding
@@ -194,19 +195,10 @@ class AmusedModel:
 
     def _predictor(self, request: Request) -> Predict:
         """The callable that gives guided logits for a partly masked grid."""
-        count, transformer = request.batch, self.transformer
         micro = torch.tensor([[request.width, request.height, 0, 0, AESTHETIC_SCORE]], device=self.device)
-        cond = self._embed(request.prompts, count)
-        if request.cfg <= 1:
-            return lambda tokens, index: transformer(tokens, *cond, micro.expand(count, -1))
-        uncond = self._embed(request.negatives, count)
-        both = [torch.cat(pair) for pair in zip(uncond, cond, strict=True)]
-
-        def guided(tokens: Tensor, index: int) -> Tensor:
-            logits = transformer(torch.cat([tokens, tokens]), *both, micro.expand(2 * count, -1))
-            return guide(*logits.float().chunk(2), request.cfg)
-
-        return guided
+        cond = self._embed(request.prompts, request.batch)
+        uncond = self._embed(request.negatives, request.batch) if request.cfg > 1 else None
+        return predictor(self.transformer, cond, uncond, micro, request.cfg)
 
     def _embed(self, prompts: list[str], batch: int) -> TextEmbedding:
         hidden, pooled = self.text.encode(prompts)

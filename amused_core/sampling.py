@@ -63,10 +63,10 @@ def sample(
     tokens = tokens.flatten(1)
     cells = tokens.shape[1]
     share = torch.ones(len(tokens), 1) if region is None else region.flatten(1).sum(-1, keepdim=True).cpu() / cells
+    if not (tokens == mask_token_id).any():
+        return tokens.view(shape)
     for index in range(total):
         unknown = tokens == mask_token_id
-        if not unknown.any():
-            break
         logits = predict(tokens.view(shape), index)
         probs = logits.float().flatten(2).transpose(1, 2).softmax(-1)
         predicted = torch.where(unknown, draws.codes(probs, unknown), tokens)
@@ -87,11 +87,6 @@ def remask(tokens: Tensor, ratio: Tensor, draws: Draws, mask_token_id: int, regi
     eligible = torch.ones_like(tokens, dtype=torch.bool) if region is None else region
     chosen = draws.cells(eligible.flatten(1), ratio).view(tokens.shape)
     return torch.where(chosen, mask_token_id, tokens)
-
-
-def guide(uncond: Tensor, cond: Tensor, cfg: float) -> Tensor:
-    """Classifier-free guidance in logit space: `uncond + cfg * (cond - uncond)`, shapes alike."""
-    return uncond + cfg * (cond - uncond)
 
 
 def _confidence(probs: Tensor, predicted: Tensor, unknown: Tensor, temperature: float, draws: Draws) -> Tensor:
