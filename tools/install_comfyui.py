@@ -24,7 +24,7 @@ UNLISTED = ["requests"]
 
 def pip(python: str, *arguments: str) -> None:
     """Runs `pip install` in the environment of `python`."""
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    command = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments]
     subprocess.run(command, check=True)
 
 
