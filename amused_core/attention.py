@@ -20,7 +20,8 @@ class Attend(Protocol):
     `UVit.forward`, for hosts that patch single attentions.
     """
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor: ...
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
+        """See the class."""
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:

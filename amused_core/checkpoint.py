@@ -9,8 +9,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from .errors import CheckpointError
+from . import inputs
+from .config import UVitConfig, check_fit, read_factor, read_scheduler
+from .errors import AmusedError, CheckpointError
 from .folder import FolderSource
+from .schedule import check_schedule
 from .single_file import FileSource
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -51,6 +54,7 @@ class Checkpoint:
     Attributes:
         path: the folder or file.
         name: for people.
+        uvit_config: sizes of the U-ViT.
         factor: pixels per side of a token's cell, from the VQ's own config.
         mask_token_id: the id of the mask token, from the scheduler's config.
         schedule: the masking schedule of the scheduler's config.
@@ -64,13 +68,16 @@ class Checkpoint:
             found = self.config(part).get("_class_name")
             if found != expected:
                 raise CheckpointError(f"{path}: the {part} is a {found!r}, but aMUSEd needs {expected!r}.")
+        self.uvit_config = UVitConfig.from_dict(self.config("transformer"))
+        self.mask_token_id, self.schedule = read_scheduler(self.config("scheduler"), self.uvit_config)
+        self.factor = read_factor(self.config("vqvae"))
+        check_fit(self.uvit_config, self.config("vqvae"), self.config("text_encoder"))
         extra = source.extra()
-        scheduler = self.config("scheduler")
-        self.name: str = extra.get("name", path.stem if path.is_file() else path.name)
-        self.factor: int = 2 ** (len(self.config("vqvae")["block_out_channels"]) - 1)
-        self.mask_token_id: int = scheduler["mask_token_id"]
-        self.schedule: str = scheduler.get("masking_schedule", "cosine")
-        self.recommended = self._recommend(extra.get("recommended", {}))
+        self.name = str(extra.get("name", path.stem if path.is_file() else path.name))
+        try:
+            self.recommended = self._recommend(extra.get("recommended") or {})
+        except (AmusedError, AttributeError) as error:
+            raise CheckpointError(f"{path}: the recommended settings of amused.json cannot be used: {error}") from error
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of "transformer", "vqvae", "text_encoder" or "scheduler"."""
@@ -90,16 +97,18 @@ class Checkpoint:
 
     def _recommend(self, stored: Mapping[str, Any]) -> Recommended:
         """Stored settings; for the published models what their guidance study says (amused-256: 4, amused-512: 10)."""
-        transformer = self.config("transformer")
-        side = transformer.get("sample_size", 16) * self.factor
-        first, last = stored.get("temperature", (2.0, 0.0))
+        side = self.uvit_config.sample_size * self.factor
+        schedule = stored.get("schedule", self.schedule)
+        check_schedule(schedule)
         return Recommended(
-            cfg=float(stored.get("cfg", 10.0 if transformer.get("downsample") else 4.0)),
-            steps=int(stored.get("steps", 12)),
-            temperature=(float(first), float(last)),
-            schedule=stored.get("schedule", self.schedule),
-            width=int(stored.get("width", side)),
-            height=int(stored.get("height", side)),
+            cfg=inputs.number(
+                stored.get("cfg", 10.0 if self.uvit_config.downsample else 4.0), "cfg", 0, inputs.MAX_CFG
+            ),
+            steps=inputs.steps(stored.get("steps", 12)),
+            temperature=inputs.temperature(stored.get("temperature", (2.0, 0.0))),
+            schedule=schedule,
+            width=inputs.side(stored.get("width", side), "width", self.factor),
+            height=inputs.side(stored.get("height", side), "height", self.factor),
         )
 
 
@@ -113,11 +122,18 @@ def open_checkpoint(path: str | Path | None = None, variant: str | None = None) 
     Raises:
         CheckpointError: nothing there, another kind of model, or unreadable files.
     """
-    path = EMBEDDED if path is None else Path(path).expanduser()
-    if path.is_dir():
-        return Checkpoint(path, FolderSource(path, variant))
-    if path.is_file():
-        if variant is not None:
-            raise CheckpointError(f"variant {variant!r} is for folders, but {path} is a file.")
-        return Checkpoint(path, FileSource(path))
-    raise CheckpointError(f"No model at {str(path)!r}; allowed are a diffusers folder or a .safetensors file.")
+    allowed = "allowed are a diffusers folder or a .safetensors file."
+    if path is not None and not (isinstance(path, (str, Path)) and str(path)):
+        raise CheckpointError(f"The model's path is {path!r}; {allowed}")
+    try:
+        place = EMBEDDED if path is None else Path(path).expanduser()
+        is_folder, is_file = place.is_dir(), place.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"No model at {str(path)!r} ({error}); {allowed}") from error
+    if is_folder:
+        return Checkpoint(place, FolderSource(place, variant))
+    if not is_file:
+        raise CheckpointError(f"No model at {str(place)!r}; {allowed}")
+    if variant is not None:
+        raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
+    return Checkpoint(place, FileSource(place))

@@ -33,9 +33,8 @@ def generate(options: argparse.Namespace) -> int:
     from .model import load_model
     from .pictures import open_mask, open_picture, save_pictures, save_tokens
 
-    output = Path(options.output)
-    if output.suffix.lower() != ".png":
-        raise AmusedError(f"--output is {options.output!r}; it must end in .png.")
+    output = _file(options.output, "--output", ".png")
+    tokens_file = _file(options.save_tokens, "--save-tokens", ".npy") if options.save_tokens else None
     image = open_picture(options.image) if options.image else None
     mask = open_mask(options.mask) if options.mask else None
     model = load_model(options.model, dtype=options.dtype, device=options.device, attention=options.attention)
@@ -54,10 +53,11 @@ def generate(options: argparse.Namespace) -> int:
         "height": options.height,
     }
     result = model.generate(options.prompt, image=image, mask=mask, on_step=_show_step, **settings)
-    about = {"prompt": options.prompt, "model": model.checkpoint.name, **settings}
+    print(file=sys.stderr)
+    about = [{"model": model.checkpoint.name, **item} for item in result.settings]
     files = save_pictures(result.images, output, about)
-    if options.save_tokens:
-        files.append(save_tokens(result.tokens, Path(options.save_tokens)))
+    if tokens_file is not None:
+        files.append(save_tokens(result.tokens, tokens_file))
     print(f"{', '.join(map(str, files))} ({time.perf_counter() - began:.1f} s)")
     return 0
 
@@ -74,8 +74,13 @@ def save(options: argparse.Namespace) -> int:
 
 
 def _show_step(step: Any) -> None:
-    end = "\n" if step.index + 1 == step.total else ""
-    print(f"\rstep {step.index + 1}/{step.total}", end=end, file=sys.stderr, flush=True)
+    print(f"\rstep {step.index + 1}/{step.total}", end="", file=sys.stderr, flush=True)
+
+
+def _file(name: str, option: str, ending: str) -> Path:
+    if not name.lower().endswith(ending):
+        raise AmusedError(f"{option} is {name!r}; it must end in {ending}.")
+    return Path(name)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -91,7 +91,7 @@ class PerImageDraws:
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A CPU generator seeded with `seed`, 0 to 2**64 - 1."""
+    """A CPU generator seeded with `seed`, 0 to 2**64 - 1; torch itself uses its low 32 bits only."""
     return torch.Generator("cpu").manual_seed(seed)
 
 

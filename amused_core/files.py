@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,22 @@ class WeightFiles:
         for stem in self.STEMS:
             index = self.folder / f"{stem}.safetensors.index{infix}.json"
             if index.is_file():
-                return sorted({self.folder / name for name in read_json(index)["weight_map"].values()})
+                shards = read_json(index).get("weight_map")
+                if not isinstance(shards, dict):
+                    raise CheckpointError(f"{str(index)!r} has no weight_map; it must name the file of each weight.")
+                return sorted({self.folder / str(name) for name in shards.values()})
             file = self.folder / f"{stem}{infix}.safetensors"
             if file.is_file():
                 return [file]
         return []
 
     def _variants(self) -> list[str]:
-        names = (file.name.removesuffix(".safetensors") for file in self.folder.glob("*.safetensors"))
-        return sorted({name.split(".", 1)[1] for name in names if "." in name and name.split(".")[0] in self.STEMS})
+        stem = "|".join(self.STEMS)
+        pattern = re.compile(rf"(?:{stem})\.(?:([^.]+)\.safetensors|safetensors\.index\.([^.]+)\.json)")
+        matches = (pattern.fullmatch(file.name) for file in self.folder.glob("*"))
+        return sorted({match[1] or match[2] for match in matches if match})
 
     def _missing(self) -> str:
-        asked = "a .safetensors weight file" if self.variant is None else f"weights of the variant {self.variant!r}"
+        asked = ".safetensors weights" if self.variant is None else f"weights of the variant {self.variant!r}"
         there = ", ".join(sorted(file.name for file in self.folder.glob("*"))) or "nothing"
-        return f"{str(self.folder)!r} has no {asked}; it holds {there}."
+        return f"{str(self.folder)!r} has no {asked}; it holds {there} (only safetensors are read)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor, nn
 
 from .attention import Attend, sdpa
 from .checkpoint import Checkpoint
-from .config import UVitConfig
 from .errors import CheckpointError
 from .layers import TORCH_LAYERS, Layers
 from .text import Text
@@ -25,8 +25,7 @@ def build_transformer(
     attend: Attend = sdpa,
 ) -> UVit:
     """The U-ViT with its weights, in eval mode. `dtype` None keeps the stored one (and the memory map)."""
-    config = UVitConfig.from_dict(checkpoint.config("transformer"))
-    model = UVit(config, layers, attend, device="meta")
+    model = UVit(checkpoint.uvit_config, layers, attend, device="meta")
     load_state(model, checkpoint.state("transformer"), "transformer")
     return model.eval().to(device=device, dtype=dtype)
 
@@ -35,8 +34,7 @@ def build_vq(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> VQ:
     """diffusers' `VQModel` with its weights, always fp32: the decoder overflows in fp16 (diffusers#5437)."""
     from diffusers import VQModel
 
-    with torch.device("meta"):
-        module = VQModel.from_config(checkpoint.config("vqvae"))
+    module = _construct("vqvae", lambda: VQModel.from_config(checkpoint.config("vqvae")))
     state = {key: value.float() for key, value in checkpoint.state("vqvae").items()}
     load_state(module, state, "vqvae")
     return VQ(module.eval().to(device))
@@ -46,16 +44,30 @@ def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device:
     """transformers' `CLIPTextModelWithProjection` with its weights and tokenizer, in eval mode."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-    config = CLIPTextConfig(**checkpoint.config("text_encoder"))
-    with torch.device("meta"):
-        module = CLIPTextModelWithProjection(config)
+    config = checkpoint.config("text_encoder")
+    module = _construct("text_encoder", lambda: CLIPTextModelWithProjection(CLIPTextConfig(**config)))
     # Older checkpoints store this constant buffer; newer transformers versions rebuild it.
     state = {k: v for k, v in checkpoint.state("text_encoder").items() if not k.endswith("position_ids")}
     load_state(module, state, "text_encoder")
     for owner in module.modules():
         if getattr(owner, "position_ids", None) is not None:
-            owner.position_ids = torch.arange(config.max_position_embeddings)[None]
-    return Text(module.eval().to(device=device, dtype=dtype), checkpoint.tokenizer())
+            owner.position_ids = torch.arange(module.config.max_position_embeddings)[None]
+    tokenizer = checkpoint.tokenizer()
+    size = module.config.vocab_size
+    if len(tokenizer) > size:
+        raise CheckpointError(
+            f"The tokenizer has {len(tokenizer)} entries, but the text_encoder's vocab_size is {size}."
+        )
+    return Text(module.eval().to(device=device, dtype=dtype), tokenizer)
+
+
+def _construct(part: str, make: Callable[[], Any]) -> Any:
+    """A module without weights; whatever a damaged config makes its class raise becomes one sentence."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except Exception as error:
+        raise CheckpointError(f"The {part}'s config does not describe a model: {error}") from error
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], part: str) -> None:

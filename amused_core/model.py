@@ -36,10 +36,12 @@ class Result:
     Attributes:
         images: float32 [B,H,W,3] in 0..1.
         tokens: int64 [B,h,w].
+        settings: what made each picture, defaults filled in: `generate` with them draws it again.
     """
 
     images: Tensor
     tokens: Tensor
+    settings: list[dict[str, Any]]
 
 
 def load_model(
@@ -64,12 +66,11 @@ def load_model(
         AttentionError: `attention` cannot run.
         AmusedError: unknown `dtype` or `device`.
     """
-    if dtype not in DTYPES:
-        raise AmusedError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}.")
-    where = _device(device)
+    own_dtype = _dtype(dtype)
+    where = _device(str(device))
     checkpoint = open_checkpoint(path, variant)
     attend = choose_attention(attention, where)
-    compute = DTYPES[dtype] or (torch.float32 if where.type == "cpu" else None)
+    compute = own_dtype or (torch.float32 if where.type == "cpu" else None)
     return AmusedModel(
         checkpoint,
         build_transformer(checkpoint, compute, where, attend=attend),
@@ -102,9 +103,7 @@ class AmusedModel:
 
     def save(self, path: str | Path, dtype: str = "auto") -> None:
         """Writes the checkpoint as one `.safetensors` file; `dtype` "auto" keeps the stored one."""
-        if dtype not in DTYPES:
-            raise AmusedError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}.")
-        write_checkpoint(path, self.checkpoint, DTYPES[dtype])
+        write_checkpoint(path, self.checkpoint, _dtype(dtype))
 
     @torch.no_grad()
     def generate(
@@ -180,7 +179,7 @@ class AmusedModel:
             region=region,
             on_step=on_step,
         )
-        return Result(self.vq.decode(tokens).cpu(), tokens.cpu())
+        return Result(self.vq.decode(tokens).cpu(), tokens.cpu(), [request.settings(i) for i in range(request.batch)])
 
     def _start(self, request: Request, region: Tensor | None, ratio: Tensor) -> Tensor:
         """The grid a run begins with, int64 [B,h,w], its first share `ratio` masked."""
@@ -204,6 +203,12 @@ class AmusedModel:
         hidden, pooled = self.text.encode(prompts)
         dtype = self.transformer.encoder_proj.weight.dtype
         return TextEmbedding(hidden.to(self.device, dtype), pooled.to(self.device, dtype)).expand(batch)
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    if not isinstance(name, str) or name not in DTYPES:
+        raise AmusedError(f"dtype is {name!r}; allowed are {', '.join(DTYPES)}.")
+    return DTYPES[name]
 
 
 def _device(name: str) -> torch.device:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from . import inputs
+from . import inputs, pixels
 from .checkpoint import Checkpoint
 from .draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from .errors import AmusedError
@@ -28,6 +28,7 @@ class Request:
         first: steps left out at its beginning.
         cfg, temperature, schedule: as in `AmusedModel.generate`, defaults filled in.
         whole_region: the region starts fully masked even when steps are left out (diffusers' inpainting).
+        strength, seeds, seeding: as in `AmusedModel.generate`; one seed, or one per picture.
         batch: number of pictures.
         draws: their randomness.
     """
@@ -44,8 +45,27 @@ class Request:
     temperature: tuple[float, float]
     schedule: str
     whole_region: bool
+    strength: float
+    seeds: list[int]
+    seeding: str
     batch: int
     draws: Draws
+
+    def settings(self, index: int) -> dict[str, Any]:
+        """The settings of one picture, as `generate` takes them."""
+        return {
+            "prompt": self.prompts[index % len(self.prompts)],
+            "negative_prompt": self.negatives[index % len(self.negatives)],
+            "strength": self.strength,
+            "steps": self.steps,
+            "cfg": self.cfg,
+            "temperature": self.temperature,
+            "schedule": self.schedule,
+            "seed": self.seeds[index % len(self.seeds)],
+            "seeding": self.seeding,
+            "width": self.width,
+            "height": self.height,
+        }
 
 
 def resolve(
@@ -73,37 +93,41 @@ def resolve(
     """
     best = checkpoint.recommended
     prompts, negatives = inputs.texts(prompt, "prompt"), inputs.texts(negative_prompt, "negative_prompt")
-    pixels, region = _pictures(image, mask, width, height, checkpoint.factor)
+    start, region = _pictures(image, mask, width, height, checkpoint.factor)
     seeds = inputs.seeds(seed)
     counts = {"prompt": len(prompts), "negative_prompt": len(negatives), "seed": len(seeds)}
-    counts["image"] = 1 if pixels is None else len(pixels)
+    counts["image"] = 1 if start is None else len(start)
     counts["mask"] = 1 if region is None else len(region)
     batch = inputs.batch_size(counts, batch_size)
-    if pixels is not None:
-        height, width = pixels.shape[1:3]
+    seeds = _seeds(seeds, seeding, batch)
+    if start is not None:
+        height, width = start.shape[1:3]
     if schedule is None:
         # diffusers' inpainting always falls linearly, whatever the checkpoint's scheduler says.
         schedule = best.schedule if region is None else "linear"
     check_schedule(schedule)
     if strength is None:
-        strength = 0.5 if pixels is not None and region is None else 1.0
+        strength = 0.5 if start is not None and region is None else 1.0
     strength = inputs.number(strength, "strength", 0, 1)
     count = inputs.steps(best.steps if steps is None else steps)
     return Request(
         prompts=prompts,
         negatives=negatives,
-        pixels=pixels,
+        pixels=start,
         region=region,
         width=inputs.side(best.width if width is None else width, "width", checkpoint.factor),
         height=inputs.side(best.height if height is None else height, "height", checkpoint.factor),
         steps=count,
-        first=0 if pixels is None else start_step(count, strength),
+        first=0 if start is None else start_step(count, strength),
         cfg=inputs.number(best.cfg if cfg is None else cfg, "cfg", 0, inputs.MAX_CFG),
         temperature=inputs.temperature(best.temperature if temperature is None else temperature),
         schedule=schedule,
         whole_region=seeding == "diffusers" and region is not None,
+        strength=strength,
+        seeds=seeds,
+        seeding=seeding,
         batch=batch,
-        draws=_draws(seeding, seeds, batch),
+        draws=SharedDraws(seeded(seeds[0])) if seeding == "diffusers" else PerImageDraws(seeds),
     )
 
 
@@ -115,21 +139,20 @@ def _pictures(
         if mask is not None:
             raise AmusedError("A mask was given without an image; allowed are both, or an image alone.")
         return None, None
-    pixels = inputs.images(image, factor)
-    own = (pixels.shape[1], pixels.shape[2])
+    batch = pixels.images(image, factor)
+    own = (batch.shape[1], batch.shape[2])
     for name, asked, size in (("width", width, own[1]), ("height", height, own[0])):
         if asked is not None and asked != size:
             raise AmusedError(f"{name} is {asked} but the image's is {size}; with an image leave {name} out.")
-    return pixels, None if mask is None else inputs.masks(mask, own, factor)
+    return batch, None if mask is None else pixels.masks(mask, own, factor)
 
 
-def _draws(seeding: str, seeds: list[int], batch: int) -> Draws:
+def _seeds(seeds: list[int], seeding: str, batch: int) -> list[int]:
+    """One seed per picture, or the one of the whole batch."""
     if seeding not in SEEDINGS:
         raise AmusedError(f"seeding is {seeding!r}; allowed are {', '.join(SEEDINGS)}.")
     if seeding == "diffusers":
         if len(seeds) > 1:
             raise AmusedError(f"seeding 'diffusers' takes one seed for the batch, not {len(seeds)}.")
-        return SharedDraws(seeded(seeds[0]))
-    if len(seeds) == 1:
-        seeds = [(seeds[0] + i) % 2**64 for i in range(batch)]
-    return PerImageDraws(seeds)
+        return seeds
+    return seeds if len(seeds) > 1 else [(seeds[0] + i) % 2**64 for i in range(batch)]

@@ -69,13 +69,13 @@ def sample(
         unknown = tokens == mask_token_id
         logits = predict(tokens.view(shape), index)
         probs = logits.float().flatten(2).transpose(1, 2).softmax(-1)
+        _refuse_nan(probs)
         predicted = torch.where(unknown, draws.codes(probs, unknown), tokens)
         if ratios[index + 1] > 0:
             confidence = _confidence(probs, predicted, unknown, temperatures[index].item(), draws)
             wanted = (cells * (share * ratios[index + 1].cpu())).floor().to(tokens.device)
             tokens = torch.where(_least_sure(confidence, unknown, wanted), mask_token_id, predicted)
         else:
-            _refuse_nan(probs[..., 0])
             tokens = predicted
         if on_step is not None:
             on_step(Step(index, total, tokens.view(shape), predicted.view(shape)))
@@ -92,7 +92,6 @@ def remask(tokens: Tensor, ratio: Tensor, draws: Draws, mask_token_id: int, regi
 def _confidence(probs: Tensor, predicted: Tensor, unknown: Tensor, temperature: float, draws: Draws) -> Tensor:
     """Noisy log-probability of each drawn code, fp32 [B,N]; infinite where the token was known."""
     chosen = probs.gather(-1, predicted[..., None].clamp(max=probs.shape[-1] - 1))[..., 0]
-    _refuse_nan(chosen)
     log_probs = torch.where(unknown, chosen, torch.inf).clamp(1e-20).log()
     return log_probs + temperature * draws.gumbel(chosen)
 
@@ -106,5 +105,6 @@ def _least_sure(confidence: Tensor, unknown: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _refuse_nan(probs: Tensor) -> None:
-    if torch.isnan(probs).any():
+    # One NaN or infinite logit makes the whole softmax of its cell NaN.
+    if torch.isnan(probs[..., 0]).any():
         raise AmusedError("The model's logits are NaN: its weights are damaged, or its dtype is too small for them.")

@@ -32,7 +32,7 @@ class FileSource:
                 "'amused save', and folders in diffusers' layout."
             )
         self._tensors = tensors
-        self._about = json.loads(metadata[METADATA_KEY])
+        self._about = _read_metadata(path, metadata[METADATA_KEY])
 
     def config(self, part: str) -> dict[str, Any]:
         """See `Source`."""
@@ -49,7 +49,10 @@ class FileSource:
         from transformers import PreTrainedTokenizerFast
 
         about = self._about["tokenizer"]
-        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
+        try:
+            return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
+        except Exception as error:  # the tokenizers library raises bare Exceptions
+            raise CheckpointError(f"The tokenizer in {str(self.path)!r} cannot be read: {error}") from error
 
     def extra(self) -> dict[str, Any]:
         """See `Source`."""
@@ -64,6 +67,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtyp
         checkpoint: the checkpoint to copy.
         dtype: cast floating-point weights to it; None keeps each as it is.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -79,8 +83,23 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtyp
     about["tokenizer"] = _describe_tokenizer(checkpoint.tokenizer())
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"format": "pt", METADATA_KEY: json.dumps(about)})
-    partial.replace(path)
+    try:
+        save_file(tensors, partial, metadata={"format": "pt", METADATA_KEY: json.dumps(about)})
+        partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{str(path)!r} cannot be written: {error}") from error
+
+
+def _read_metadata(path: Path, text: str) -> dict[str, Any]:
+    try:
+        about = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"The aMUSEd metadata of {str(path)!r} is no JSON: {error}") from error
+    missing = [part for part in (*CONFIGS, "tokenizer") if not isinstance(about, dict) or part not in about]
+    if missing:
+        raise CheckpointError(f"The aMUSEd metadata of {str(path)!r} lacks {', '.join(missing)}.")
+    return about
 
 
 def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:

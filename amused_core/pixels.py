@@ -1,0 +1,116 @@
+"""Whatever holds a picture or a mask -> tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import AmusedError
+from .masks import mask_to_cells
+from .vq import check_images
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def images(value: Any, factor: int) -> Tensor:
+    """PIL pictures, arrays or tensors -> float32 [B,H,W,3] in 0..1, sides checked against `factor`.
+
+    Transparency is laid on white.
+
+    Raises:
+        AmusedError: anything else, or values that are not from 0 to 1.
+    """
+    batch = _stack(value, "image", channels=3)
+    check_images(batch, factor)
+    return batch
+
+
+def masks(value: Any, size: tuple[int, int], factor: int) -> Tensor:
+    """PIL masks, arrays or tensors of `size` (H, W) -> bool cells [B, H/factor, W/factor].
+
+    Raises:
+        AmusedError: anything else, another size, or values that are not from 0 to 1.
+    """
+    batch = _stack(value, "mask", channels=1)
+    if batch.ndim != 3 or 0 in batch.shape:
+        raise AmusedError(f"The mask has the shape {tuple(batch.shape)}; it must be [B,H,W] or [H,W] and not empty.")
+    if tuple(batch.shape[1:]) != size:
+        raise AmusedError(
+            f"The mask is {batch.shape[2]}x{batch.shape[1]} pixels but the picture is {size[1]}x{size[0]}; "
+            "both must have the same size."
+        )
+    if not batch.is_floating_point():
+        raise AmusedError(f"The mask's dtype is {batch.dtype}; it must be bool, uint8, or floating point.")
+    return mask_to_cells(batch, factor)
+
+
+def rgb(picture: Image.Image) -> Image.Image:
+    """A PIL picture of any mode as RGB, transparency laid on white, 16 bits brought to 8."""
+    from PIL import Image
+
+    picture = _eight_bits(picture)
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def grey(picture: Image.Image) -> Image.Image:
+    """A PIL picture of any mode as one channel, 16 bits brought to 8."""
+    return _eight_bits(picture).convert("L")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """PIL's own conversion of 16 bits clips at 255, which turns nearly everything white."""
+    from PIL import Image
+
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        return Image.fromarray((np.array(picture).clip(0, 65535) // 256).astype(np.uint8))
+    return picture
+
+
+def _stack(value: Any, name: str, channels: int) -> Tensor:
+    """One picture or several, of any accepted kind -> a batch tensor."""
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise AmusedError(f"{name} is an empty list; allowed are one or more pictures.")
+        parts = [_stack(item, name, channels) for item in value]
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise AmusedError(f"The pictures of {name} differ in size ({_sizes(parts)}); one batch has one size.")
+        return torch.cat(parts)
+    if isinstance(value, np.ndarray):
+        value = _from_numpy(value, name)
+    if isinstance(value, Tensor):
+        return _batch(value, channels)
+    if hasattr(value, "convert"):  # a PIL picture, without importing PIL
+        picture = rgb(value) if channels == 3 else grey(value)
+        return torch.from_numpy(np.array(picture))[None].float() / 255
+    raise AmusedError(f"{name} is a {type(value).__name__}; allowed are PIL pictures, arrays and tensors.")
+
+
+def _from_numpy(array: np.ndarray, name: str) -> Tensor:
+    """A copy: views may be reversed or read-only, which torch does not take."""
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise AmusedError(
+            f"{name} has the dtype {array.dtype}; allowed are bool, uint8, and floating point from 0 to 1."
+        )
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+
+
+def _batch(array: Tensor, channels: int) -> Tensor:
+    """Bytes and truth values become numbers from 0 to 1; a single picture becomes a batch of one."""
+    if array.dtype == torch.bool:
+        array = array.float()
+    if array.dtype == torch.uint8:
+        # A mask of 0 and 1 is one already.
+        array = array.float() / (1 if channels == 1 and array.numel() and array.max() <= 1 else 255)
+    array = array[None] if array.ndim == (3 if channels == 3 else 2) else array
+    return array.float() if array.is_floating_point() else array
+
+
+def _sizes(parts: list[Tensor]) -> str:
+    return ", ".join(sorted({"x".join(map(str, part.shape[1:3][::-1])) for part in parts}))
