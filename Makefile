@@ -19,18 +19,20 @@ COMFYUI_ARGS ?= --cpu
 NEWEST := 0.3.75
 OLDEST := 0.3.52
 OLD_VENV := $(ROOT)/.comfyui/$(OLDEST)/venv
+# The floors of pyproject.toml; the oldest ComfyUI runs with them.
+FLOORS := 'diffusers==0.33.*' 'transformers==4.50.3'
 
 ifdef COMFYUI_DIR
   COMFYUI := $(abspath $(COMFYUI_DIR))
   COMFYUI_PYTHON ?= $(firstword $(wildcard $(COMFYUI)/.venv/bin/python $(COMFYUI)/venv/bin/python) $(BIN)/python)
-  COMFYUI_READY := existing-comfyui
+  COMFYUI_READY := $(ROOT)/.comfyui/existing$(subst /,_,$(COMFYUI))
 else
   COMFYUI := $(ROOT)/.comfyui/$(NEWEST)/ComfyUI
   COMFYUI_PYTHON ?= $(BIN)/python
   COMFYUI_READY := $(ROOT)/.comfyui/$(NEWEST)/.ready
 endif
 
-.PHONY: demo ui test test-full lint workflows clean existing-comfyui
+.PHONY: demo ui test test-full lint workflows clean
 
 demo: $(COMFYUI_READY)
 	@$(BIN)/python tools/demo.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
@@ -42,8 +44,9 @@ test: lint $(ROOT)/.comfyui/$(NEWEST)/.ready
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests -m "not slow"
 
 test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
+	$(BIN)/python $(PIP_INSTALL) playwright
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests
-	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests/comfy tests/test_workflows.py
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests -m "not slow"
 
 lint: $(VENV)/.pack
 	$(BIN)/ruff check .
@@ -72,13 +75,14 @@ $(ROOT)/.comfyui/$(NEWEST)/.ready: $(VENV)/.pack requirements.txt tools/install_
 	$(BIN)/python tools/install_comfyui.py $(NEWEST)
 	@touch $@
 
-$(ROOT)/.comfyui/$(OLDEST)/.ready: $(VENV)/.pack requirements.txt pyproject.toml tools/install_comfyui.py
+$(ROOT)/.comfyui/$(OLDEST)/.ready: requirements.txt pyproject.toml tools/install_comfyui.py
 	@echo "Installing ComfyUI $(OLDEST) with an environment of its own into .comfyui/"
 	$(PYTHON) -m venv "$(OLD_VENV)"
 	$(OLD_VENV)/bin/python $(PIP_INSTALL) torch torchvision
 	$(OLD_VENV)/bin/python tools/install_comfyui.py $(OLDEST)
-	$(OLD_VENV)/bin/python $(PIP_INSTALL) --editable '.[test]'
+	$(OLD_VENV)/bin/python $(PIP_INSTALL) --editable '.[train,test]' $(FLOORS)
 	@touch $@
 
-existing-comfyui: $(VENV)/.pack
-	@$(BIN)/python tools/install_comfyui.py --existing "$(COMFYUI)" --python "$(COMFYUI_PYTHON)"
+$(ROOT)/.comfyui/existing%: $(VENV)/.pack requirements.txt tools/install_comfyui.py
+	$(BIN)/python tools/install_comfyui.py --existing "$(COMFYUI)" --python "$(COMFYUI_PYTHON)"
+	@mkdir -p $(@D) && touch $@

@@ -132,3 +132,24 @@ def test_wrong_graph_is_refused_by_node(server: ComfyServer) -> None:
     sampler["inputs"]["steps"] = 0
     with pytest.raises(ServerError, match=r"AmusedSampler.*steps"):
         server.run(graph)
+
+
+@pytest.fixture(scope="session")
+def page(server: ComfyServer) -> Iterator[Any]:
+    """ComfyUI's own frontend in a headless browser."""
+    pytest.importorskip("playwright", reason="pip install playwright")
+    from frontend import chromium, frontend
+
+    if chromium() is None:
+        pytest.skip("no Chromium on this machine")
+    with frontend(server) as loaded:
+        yield loaded
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_opens_in_the_frontend(page: Any, name: str) -> None:
+    from frontend import open_workflow
+
+    open_workflow(page, name, load(FOLDER / f"{name}.json"), load(FOLDER / "api" / f"{name}.json"))

@@ -1,87 +1,22 @@
-"""Builds workflows/: runs each graph in a real ComfyUI for its thumbnail, and lays it out in ComfyUI's own frontend.
-
-Needs Playwright (`pip install playwright`) and Chromium (Debian: `apt install chromium`).
-"""
+"""Builds workflows/: runs each graph in a real ComfyUI for its thumbnail, and lays it out in ComfyUI's own frontend."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import json
-import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
 from comfy_server import ComfyServer
+from frontend import frontend, lay_out, open_workflow
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from workflow_graphs import WORKFLOWS, Workflow
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "workflows"
-BROWSER_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-READY = (
-    "() => window.app?.graph && window.app.extensionManager && window.LiteGraph?.registered_node_types?.AmusedLoader"
-)
-
-# Loads an API graph, puts the nodes into columns, adds note and frames, and returns the UI format.
-LAY_OUT = """
-async ({api, columns, note, frames, name}) => {
-  await app.loadApiJson(structuredClone(api), name);
-  const graph = app.graph, byId = id => graph.getNodeById(id);
-  const GAP_X = 60, GAP_Y = 70, TOP = 60;
-  for (const node of graph.nodes) {
-    for (const widget of node.widgets ?? [])
-      if (widget.name === 'control_after_generate') widget.value = 'fixed';
-    const least = node.computeSize();
-    const tall = node.type === 'SaveImage' ? 320 : node.type === 'AmusedTextEncode' ? least[1] + 40 : least[1];
-    node.setSize([Math.max(least[0], 300), tall]);
-  }
-  const text = LiteGraph.createNode('MarkdownNote');
-  text.widgets[0].value = note;
-  text.title = 'About this workflow';
-  graph.add(text);
-  text.setSize([320, 360]);
-  columns[0].push(text.id);
-  let x = 0;
-  for (const ids of columns) {
-    let y = TOP, width = 0;
-    for (const id of ids) {
-      const node = byId(id);
-      node.pos = [x, y];
-      y += node.size[1] + GAP_Y;
-      width = Math.max(width, node.size[0]);
-    }
-    x += width + GAP_X;
-  }
-  for (const [title, ids] of Object.entries(frames)) {
-    const group = new LiteGraph.LGraphGroup(title);
-    graph.add(group);
-    group.resizeTo(ids.map(byId), 20);
-  }
-  return graph.serialize();
-}
-"""
-
-# Opens a UI-format workflow as a person would, and returns what it would queue and what is missing.
-OPEN = """
-async (ui) => {
-  await app.loadGraphData(ui, true, true, 'check');
-  const prompt = await app.graphToPrompt();
-  const unknown = app.graph.nodes.filter(n => !LiteGraph.registered_node_types[n.type]).map(n => n.type);
-  const canvas = app.canvas;
-  app.extensionManager?.command?.execute?.('Comfy.Canvas.FitView');
-  return {output: prompt.output, unknown};
-}
-"""
 
 
 def thumbnail(pictures: list[bytes]) -> Image.Image:
@@ -102,16 +37,10 @@ def thumbnail(pictures: list[bytes]) -> Image.Image:
     return sheet
 
 
-def columns(flow: Workflow) -> list[list[int]]:
-    """Node ids per column, in the order they were added."""
-    count = max(node.column for node in flow.nodes) + 1
-    return [[int(node.id) for node in flow.nodes if node.column == index] for index in range(count)]
-
-
 def tidy(ui: dict[str, Any], name: str) -> dict[str, Any]:
     """The UI format without what depends on the moment it was made."""
-    ui["id"] = f"amused-{name.replace('_', '-')}"
-    ui["extra"] = {"ds": {"scale": 0.7, "offset": [40, 60]}}
+    ui["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"amused/{name}"))
+    ui["extra"] = {"ds": {"scale": 0.7, "offset": [60, 140]}}
     for node in ui["nodes"]:
         node["pos"] = [round(value) for value in node["pos"]]
         node["size"] = [round(value) for value in node["size"]]
@@ -123,24 +52,12 @@ def build(page: Page, server: ComfyServer, flow: Workflow, screenshots: Path) ->
     api = flow.api()
     (FOLDER / "api" / f"{flow.name}.json").write_text(json.dumps(api, indent=2) + "\n")
     thumbnail(server.pictures(server.run(api))).save(FOLDER / f"{flow.name}.jpg", quality=88)
-    spec = {"api": api, "columns": columns(flow), "note": flow.note, "frames": flow.frames, "name": flow.name}
-    ui = tidy(page.evaluate(LAY_OUT, spec), flow.name)
+    spec = {"api": api, "columns": flow.columns(), "note": flow.note, "frames": flow.frames, "name": flow.name}
+    ui = tidy(lay_out(page, spec), flow.name)
     (FOLDER / f"{flow.name}.json").write_text(json.dumps(ui, indent=1) + "\n")
-    check(page, ui, api)
-    page.wait_for_timeout(1500)
+    open_workflow(page, flow.name, ui, api)
     page.screenshot(path=screenshots / f"{flow.name}.png")
     print(f"{flow.name}: {len(api)} nodes", flush=True)
-
-
-def check(page: Page, ui: dict[str, Any], api: dict[str, Any]) -> None:
-    """Opens `ui` in the frontend; it must know every node and queue exactly `api`."""
-    opened = page.evaluate(OPEN, ui)
-    if opened["unknown"]:
-        raise SystemExit(f"The frontend does not know {opened['unknown']}.")
-    queued = {id: {"class_type": n["class_type"], "inputs": n["inputs"]} for id, n in opened["output"].items()}
-    wanted = {id: {"class_type": n["class_type"], "inputs": n["inputs"]} for id, n in api.items()}
-    if queued != wanted:
-        raise SystemExit(f"The frontend would queue\n{json.dumps(queued)}\ninstead of\n{json.dumps(wanted)}")
 
 
 def main() -> None:
@@ -152,19 +69,10 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.screenshots.mkdir(parents=True, exist_ok=True)
     flows = [make() for make in WORKFLOWS]
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise SystemExit("No chromium on this machine; on Debian: apt install chromium")
-    with ComfyServer(arguments.comfyui) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
-        page = browser.new_page(viewport={"width": 1920, "height": 1080})
-        page.goto(server.address)
-        page.wait_for_function(READY, timeout=120_000)
-        page.wait_for_timeout(2000)
+    with ComfyServer(arguments.comfyui) as server, frontend(server) as page:
         for flow in flows:
             if not arguments.names or flow.name in arguments.names:
                 build(page, server, flow, arguments.screenshots)
-        browser.close()
 
 
 if __name__ == "__main__":

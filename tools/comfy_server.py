@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -176,6 +177,11 @@ class ComfyServer:
         assert self._process is not None
         if self._process.poll() is not None:
             raise ServerError(f"ComfyUI ended with {self._process.returncode}. Its last words:\n{self.log()}")
+
+
+def end_cleanly() -> None:
+    """Makes the signal that ends a process an exception, so that `with ComfyServer(...)` stops its server."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _free_port() -> int:

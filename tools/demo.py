@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, end_cleanly
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo.png")
     parser.add_argument("--python", required=True, help="the Python that runs ComfyUI")
     arguments, more = parser.parse_known_args()
+    end_cleanly()
     graph = json.loads(arguments.workflow.read_text())
     print(f"Starting ComfyUI in {arguments.comfyui} ...", flush=True)
     with ComfyServer(arguments.comfyui, arguments.python, more) as server:

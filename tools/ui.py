@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, end_cleanly
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--python", required=True, help="the Python that runs ComfyUI")
     parser.add_argument("--port", type=int, default=8188)
     arguments, more = parser.parse_known_args()
+    end_cleanly()
     print("Starting ComfyUI ...", flush=True)
     with ComfyServer(arguments.comfyui, arguments.python, more, keep_files=True, port=arguments.port) as server:
         print(f"ComfyUI runs at {server.address}   (Templates > aMUSEd has the examples; Ctrl-C ends it)", flush=True)

@@ -19,15 +19,16 @@ class Output(NamedTuple):
 
 @dataclass
 class Node:
-    """A node; `inputs` are widget values and `Output`s, `column` is its place from the left."""
+    """A node; `inputs` are widget values and `Output`s of earlier nodes."""
 
+    id: str
     class_type: str
     inputs: dict[str, Any]
-    column: int
     title: str | None
 
-    def __post_init__(self) -> None:
-        self.id = ""
+    def sources(self) -> set[str]:
+        """Ids of the nodes that feed this one."""
+        return {value.node for value in self.inputs.values() if isinstance(value, Output)}
 
     def __getitem__(self, index: int) -> Output:
         return Output(self.id, index)
@@ -42,16 +43,25 @@ class Workflow:
     nodes: list[Node] = field(default_factory=list)
     frames: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, column: int, class_type: str, title: str | None = None, **inputs: Any) -> Node:
+    def add(self, class_type: str, title: str | None = None, **inputs: Any) -> Node:
         """Adds a node and gives it the next id."""
-        node = Node(class_type, inputs, column, title)
+        node = Node(str(len(self.nodes) + 1), class_type, inputs, title)
         self.nodes.append(node)
-        node.id = str(len(self.nodes))
         return node
 
     def frame(self, title: str, *nodes: Node) -> None:
         """Draws a frame around nodes."""
         self.frames[title] = [node.id for node in nodes]
+
+    def columns(self) -> list[list[str]]:
+        """Ids by column: links go from left to right, and a node stands as far right as what it feeds lets it."""
+        place = {node.id: 0 for node in self.nodes}
+        for node in self.nodes:
+            place[node.id] = max((place[source] + 1 for source in node.sources()), default=0)
+        for node in reversed(self.nodes[1:]):
+            fed = [place[other.id] for other in self.nodes if node.id in other.sources()]
+            place[node.id] = min(fed) - 1 if fed else place[node.id]
+        return [[i for i in place if place[i] == column] for column in range(max(place.values()) + 1)]
 
     def api(self) -> dict[str, dict[str, Any]]:
         """The graph in API format."""
@@ -83,41 +93,41 @@ REPLACE = (
 
 def loader(flow: Workflow) -> Node:
     """The embedded model."""
-    return flow.add(0, "AmusedLoader", model="embedded", dtype="auto", text_encoder_dtype="auto")
+    return flow.add("AmusedLoader", model="embedded", dtype="auto", text_encoder_dtype="auto")
 
 
-def prompt(flow: Workflow, column: int, load: Node, text: str, title: str | None = None) -> Node:
+def prompt(flow: Workflow, load: Node, text: str, title: str | None = None) -> Node:
     """A text node without a negative prompt."""
-    return flow.add(column, "AmusedTextEncode", title, clip=load[1], positive=text, negative="", **MICRO)
+    return flow.add("AmusedTextEncode", title, clip=load[1], positive=text, negative="", **MICRO)
 
 
-def sampler(flow: Workflow, column: int, load: Node, text: Node, latent: Output, seed: int, **changes: Any) -> Node:
+def sampler(flow: Workflow, load: Node, text: Node, latent: Output, seed: int, **changes: Any) -> Node:
     """The all-in-one sampler, with the model's own recommendations unless changed."""
     sockets = {"model": load[0], "positive": text[0], "negative": text[1], "latent_image": latent}
-    return flow.add(column, "AmusedSampler", seed=seed, **sockets, **SETTINGS | changes)
+    return flow.add("AmusedSampler", seed=seed, **sockets, **SETTINGS | changes)
 
 
-def empty(flow: Workflow, column: int, load: Node, width: int = 0, height: int = 0, batch_size: int = 1) -> Node:
+def empty(flow: Workflow, load: Node, width: int = 0, height: int = 0, batch_size: int = 1) -> Node:
     """Masked tokens; a side of 0 is the model's own."""
-    return flow.add(column, "AmusedEmptyLatent", model=load[0], width=width, height=height, batch_size=batch_size)
+    return flow.add("AmusedEmptyLatent", model=load[0], width=width, height=height, batch_size=batch_size)
 
 
-def decode(flow: Workflow, column: int, load: Node, latent: Node) -> Node:
+def decode(flow: Workflow, load: Node, latent: Node) -> Node:
     """Tokens to pixels."""
-    return flow.add(column, "AmusedVQDecode", samples=latent[0], vae=load[2], tile_size=0)
+    return flow.add("AmusedVQDecode", samples=latent[0], vae=load[2], tile_size=0)
 
 
-def save(flow: Workflow, column: int, image: Output, name: str, title: str | None = None) -> Node:
+def save(flow: Workflow, image: Output, name: str, title: str | None = None) -> Node:
     """The stock Save Image."""
-    return flow.add(column, "SaveImage", title, images=image, filename_prefix=name)
+    return flow.add("SaveImage", title, images=image, filename_prefix=name)
 
 
 def drawn_picture(flow: Workflow, load: Node, text: str, seed: int) -> Node:
     """The picture that an editing workflow starts from, in a frame of its own."""
-    words = prompt(flow, 1, load, text, "What the first picture shows")
-    start = empty(flow, 1, load)
-    drawn = sampler(flow, 2, load, words, start[0], seed)
-    picture = decode(flow, 2, load, drawn)
+    words = prompt(flow, load, text, "What the first picture shows")
+    start = empty(flow, load)
+    drawn = sampler(flow, load, words, start[0], seed)
+    picture = decode(flow, load, drawn)
     flow.frame("The picture to change", words, start, drawn, picture)
     return picture
 
@@ -134,10 +144,10 @@ def text_to_image() -> Workflow:
         "and choose it in **Load aMUSEd**.",
     )
     load = loader(flow)
-    words = prompt(flow, 1, load, "a red apple on a blue background")
-    start = empty(flow, 1, load)
-    drawn = sampler(flow, 2, load, words, start[0], seed=1)
-    save(flow, 3, decode(flow, 3, load, drawn)[0], "amused/text_to_image")
+    words = prompt(flow, load, "a red apple on a blue background")
+    start = empty(flow, load)
+    drawn = sampler(flow, load, words, start[0], seed=1)
+    save(flow, decode(flow, load, drawn)[0], "amused/text_to_image")
     return flow
 
 
@@ -151,11 +161,11 @@ def image_to_image() -> Workflow:
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a red apple on a white background", seed=1)
-    save(flow, 3, picture[0], "amused/image_to_image_before", "Before")
-    words = prompt(flow, 3, load, "a red balloon on a white background", "What it becomes")
-    tokens = flow.add(4, "AmusedVQEncode", pixels=picture[0], vae=load[2], sides="crop", tile_size=0)
-    changed = sampler(flow, 4, load, words, tokens[0], seed=2, denoise=0.7)
-    save(flow, 5, decode(flow, 5, load, changed)[0], "amused/image_to_image", "After")
+    save(flow, picture[0], "amused/image_to_image_before", "Before")
+    words = prompt(flow, load, "a red balloon on a white background", "What it becomes")
+    tokens = flow.add("AmusedVQEncode", pixels=picture[0], vae=load[2], sides="crop", tile_size=0)
+    changed = sampler(flow, load, words, tokens[0], seed=2, denoise=0.7)
+    save(flow, decode(flow, load, changed)[0], "amused/image_to_image", "After")
     return flow
 
 
@@ -171,15 +181,14 @@ def inpaint() -> Workflow:
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a cat on a yellow background", seed=1)
-    save(flow, 3, picture[0], "amused/inpaint_before", "Before")
-    nothing = flow.add(3, "SolidMask", "Nothing masked", value=0.0, width=128, height=128)
-    patch = flow.add(3, "SolidMask", "The masked part", value=1.0, width=128, height=64)
+    save(flow, picture[0], "amused/inpaint_before", "Before")
+    nothing = flow.add("SolidMask", "Nothing masked", value=0.0, width=128, height=128)
+    patch = flow.add("SolidMask", "The masked part", value=1.0, width=128, height=64)
     mask = flow.add(
-        3, "MaskComposite", "Where to draw", destination=nothing[0], source=patch[0], x=0, y=64, operation="add"
+        "MaskComposite", "Where to draw", destination=nothing[0], source=patch[0], x=0, y=64, operation="add"
     )
-    words = prompt(flow, 4, load, "a cat on a yellow background", "What the part shows")
+    words = prompt(flow, load, "a cat on a yellow background", "What the part shows")
     hole = flow.add(
-        4,
         "AmusedInpaintMask",
         pixels=picture[0],
         mask=mask[0],
@@ -188,10 +197,10 @@ def inpaint() -> Workflow:
         invert=False,
         sides="crop",
     )
-    filled = sampler(flow, 5, load, words, hole[0], seed=3)
-    result = decode(flow, 5, load, filled)
-    whole = flow.add(6, "AmusedInpaintComposite", original=hole[2], generated=result[0], mask=hole[1], feather=4)
-    save(flow, 6, whole[0], "amused/inpaint", "After")
+    filled = sampler(flow, load, words, hole[0], seed=3)
+    result = decode(flow, load, filled)
+    whole = flow.add("AmusedInpaintComposite", original=hole[2], generated=result[0], mask=hole[1], feather=4)
+    save(flow, whole[0], "amused/inpaint", "After")
     return flow
 
 
@@ -205,13 +214,12 @@ def outpaint() -> Workflow:
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a clock on a green background", seed=1)
-    half = flow.add(3, "ImageCrop", "Cut off the right half", image=picture[0], width=64, height=128, x=0, y=0)
-    save(flow, 3, half[0], "amused/outpaint_before", "Before")
+    half = flow.add("ImageCrop", "Cut off the right half", image=picture[0], width=64, height=128, x=0, y=0)
+    save(flow, half[0], "amused/outpaint_before", "Before")
     room = {"left": 0, "top": 0, "right": 64, "bottom": 0, "feathering": 0}
-    padded = flow.add(4, "ImagePadForOutpaint", image=half[0], **room)
-    words = prompt(flow, 4, load, "a clock on a green background", "What the whole picture shows")
+    padded = flow.add("ImagePadForOutpaint", image=half[0], **room)
+    words = prompt(flow, load, "a clock on a green background", "What the whole picture shows")
     hole = flow.add(
-        4,
         "AmusedInpaintMask",
         pixels=padded[0],
         mask=padded[1],
@@ -220,10 +228,10 @@ def outpaint() -> Workflow:
         invert=False,
         sides="crop",
     )
-    filled = sampler(flow, 5, load, words, hole[0], seed=4)
-    result = decode(flow, 5, load, filled)
-    whole = flow.add(6, "AmusedInpaintComposite", original=hole[2], generated=result[0], mask=hole[1], feather=0)
-    save(flow, 6, whole[0], "amused/outpaint", "After")
+    filled = sampler(flow, load, words, hole[0], seed=4)
+    result = decode(flow, load, filled)
+    whole = flow.add("AmusedInpaintComposite", original=hole[2], generated=result[0], mask=hole[1], feather=0)
+    save(flow, whole[0], "amused/outpaint", "After")
     return flow
 
 
@@ -236,18 +244,17 @@ def regional_prompts() -> Workflow:
         "work as with every native model. The masks are half of the picture each.",
     )
     load = loader(flow)
-    left = prompt(flow, 1, load, "an apple on a white background", "Left half")
-    right = prompt(flow, 1, load, "a banana on a white background", "Right half")
-    black = flow.add(1, "SolidMask", "Nothing", value=0.0, width=256, height=128)
-    white = flow.add(1, "SolidMask", "Half a picture", value=1.0, width=128, height=128)
+    left = prompt(flow, load, "an apple on a white background", "Left half")
+    right = prompt(flow, load, "a banana on a white background", "Right half")
+    black = flow.add("SolidMask", "Nothing", value=0.0, width=256, height=128)
+    white = flow.add("SolidMask", "Half a picture", value=1.0, width=128, height=128)
     halves = []
     for words, x, side in ((left, 0, "left"), (right, 128, "right")):
         mask = flow.add(
-            2, "MaskComposite", f"The {side} half", destination=black[0], source=white[0], x=x, y=0, operation="add"
+            "MaskComposite", f"The {side} half", destination=black[0], source=white[0], x=x, y=0, operation="add"
         )
         halves.append(
             flow.add(
-                2,
                 "ConditioningSetMask",
                 conditioning=words[0],
                 mask=mask[0],
@@ -255,10 +262,9 @@ def regional_prompts() -> Workflow:
                 set_cond_area="default",
             )
         )
-    both = flow.add(3, "ConditioningCombine", conditioning_1=halves[0][0], conditioning_2=halves[1][0])
-    start = empty(flow, 3, load, width=256, height=128)
+    both = flow.add("ConditioningCombine", conditioning_1=halves[0][0], conditioning_2=halves[1][0])
+    start = empty(flow, load, width=256, height=128)
     drawn = flow.add(
-        3,
         "AmusedSampler",
         model=load[0],
         seed=1,
@@ -267,7 +273,7 @@ def regional_prompts() -> Workflow:
         latent_image=start[0],
         **SETTINGS,
     )
-    save(flow, 4, decode(flow, 4, load, drawn)[0], "amused/regional_prompts")
+    save(flow, decode(flow, load, drawn)[0], "amused/regional_prompts")
     return flow
 
 
@@ -281,10 +287,10 @@ def batch_of_variations() -> Workflow:
         "A higher `temperature_start` varies more.",
     )
     load = loader(flow)
-    words = prompt(flow, 1, load, "a flower")
-    start = empty(flow, 1, load, batch_size=6)
-    drawn = sampler(flow, 2, load, words, start[0], seed=100, temperature_start=4.0)
-    save(flow, 3, decode(flow, 3, load, drawn)[0], "amused/variation")
+    words = prompt(flow, load, "a flower")
+    start = empty(flow, load, batch_size=6)
+    drawn = sampler(flow, load, words, start[0], seed=100, temperature_start=4.0)
+    save(flow, decode(flow, load, drawn)[0], "amused/variation")
     return flow
 
 
