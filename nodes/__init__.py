@@ -1,0 +1,39 @@
+"""The nodes of the pack. They only declare; the work is in `host` (ComfyUI) and `amused_core`."""
+
+from comfy_api.latest import ComfyExtension, io
+from typing_extensions import override
+
+from . import host
+from .encode import AmusedMicroConditioning, AmusedTextEncode
+from .inpaint import AmusedInpaintComposite, AmusedInpaintMask
+from .latent import AmusedEmptyLatent
+from .load import AmusedLoader
+from .sample import AmusedSampler, AmusedSamplerSelect, AmusedScheduler
+from .vq import AmusedVQDecode, AmusedVQEncode
+
+
+class AmusedExtension(ComfyExtension):
+    """What ComfyUI asks for the pack's nodes."""
+
+    @override
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """All nodes, in the order of the menu."""
+        return [
+            AmusedLoader,
+            AmusedTextEncode,
+            AmusedMicroConditioning,
+            AmusedEmptyLatent,
+            AmusedSampler,
+            AmusedSamplerSelect,
+            AmusedScheduler,
+            AmusedVQEncode,
+            AmusedVQDecode,
+            AmusedInpaintMask,
+            AmusedInpaintComposite,
+        ]
+
+
+async def comfy_entrypoint() -> AmusedExtension:
+    """ComfyUI's way in. Registers here, because older versions never call `ComfyExtension.on_load`."""
+    host.register()
+    return AmusedExtension()

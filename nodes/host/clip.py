@@ -1,0 +1,117 @@
+"""The CLIP: ComfyUI's own text encoder with a checkpoint's sizes, so that weights, embeddings and long prompts work."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import comfy.clip_model
+import comfy.model_management
+import comfy.sd
+import folder_paths
+import torch
+from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
+from comfy.supported_models_base import ClipTarget
+
+from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.errors import CheckpointError
+from ...amused_core.loading import load_state
+
+MIN_LAYERS = 3
+
+
+class TextModel(comfy.clip_model.CLIPTextModel):
+    """ComfyUI's CLIP text model with a vocabulary and a projection of any size."""
+
+    def __init__(self, config: dict[str, Any], dtype: Any, device: Any, operations: Any) -> None:
+        super().__init__(config, dtype, device, operations)
+        width, kw = config["hidden_size"], {"dtype": dtype, "device": device}
+        self.text_model.embeddings = comfy.clip_model.CLIPEmbeddings(
+            width, config["vocab_size"], config["max_position_embeddings"], operations=operations, **kw
+        )
+        self.text_projection = operations.Linear(width, config["projection_dim"], bias=False, **kw)
+
+
+class AmusedClipModel(SD1ClipModel):
+    """Penultimate hidden states and the projected pooled embedding, marked as aMUSEd's in the conditioning."""
+
+    def encode_token_weights(self, token_weight_pairs: dict[str, Any]) -> tuple[Any, ...]:
+        """Hidden states [1,L,D], pooled [1,P], and entries that ComfyUI adds to the conditioning."""
+        hidden, pooled, *extra = super().encode_token_weights(token_weight_pairs)
+        return hidden, pooled, {**(extra[0] if extra else {}), "amused": True}
+
+
+class Given:
+    """Hands a tokenizer that is already there to ComfyUI, which wants to read one from a folder."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def from_pretrained(self, path: str, **kwargs: Any) -> Any:
+        """The tokenizer, whatever `path` says."""
+        return self.tokenizer
+
+
+def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLIP:
+    """The CLIP of a checkpoint.
+
+    Args:
+        checkpoint: where weights and tokenizer are.
+        dtype: of the weights; None is fp32 on a CPU, else ComfyUI's choice. The computation is fp32 in any case.
+
+    Raises:
+        CheckpointError: damaged weights, or fewer than 3 layers, for which ComfyUI has no penultimate one.
+    """
+    config = _config(checkpoint)
+    device = comfy.model_management.text_encoder_device()
+    if dtype is None:
+        on_cpu = comfy.model_management.is_device_cpu(device)
+        dtype = torch.float32 if on_cpu else comfy.model_management.text_encoder_dtype(device)
+    tokenizer = checkpoint.tokenizer()
+    target = ClipTarget(_tokenizer(tokenizer, config), partial(AmusedClipModel, clip_model=_encoder(tokenizer, config)))
+    clip = comfy.sd.CLIP(
+        target,
+        embedding_directory=folder_paths.get_folder_paths("embeddings"),
+        model_options={"dtype": dtype, "initial_device": comfy.model_management.text_encoder_offload_device()},
+    )
+    # Older checkpoints store this constant buffer.
+    stored = {key: value for key, value in checkpoint.state("text_encoder").items() if "position_ids" not in key}
+    load_state(clip.cond_stage_model.clip_l.transformer, {k: v.to(dtype) for k, v in stored.items()}, "text_encoder")
+    return clip
+
+
+def _config(checkpoint: Checkpoint) -> dict[str, Any]:
+    from transformers import CLIPTextConfig
+
+    config = CLIPTextConfig(**checkpoint.config("text_encoder")).to_dict()
+    if config["num_hidden_layers"] < MIN_LAYERS:
+        raise CheckpointError(
+            f"The text encoder of {checkpoint.name!r} has {config['num_hidden_layers']} layers; ComfyUI needs at least "
+            f"{MIN_LAYERS} to take the last but one."
+        )
+    return config
+
+
+def _tokenizer(tokenizer: Any, config: dict[str, Any]) -> partial[SD1Tokenizer]:
+    inner = partial(
+        SDTokenizer,
+        tokenizer_class=Given(tokenizer),
+        max_length=min(tokenizer.model_max_length, config["max_position_embeddings"]),
+        pad_token=tokenizer.pad_token_id,
+        embedding_size=config["hidden_size"],
+    )
+    return partial(SD1Tokenizer, tokenizer=inner)
+
+
+def _encoder(tokenizer: Any, config: dict[str, Any]) -> partial[SDClipModel]:
+    special = {"start": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
+    return partial(
+        SDClipModel,
+        layer="hidden",
+        layer_idx=-2,
+        textmodel_json_config=config,
+        model_class=TextModel,
+        special_tokens=special,
+        layer_norm_hidden_state=False,
+        return_projected_pooled=True,
+    )

@@ -1,0 +1,58 @@
+"""Every difference between ComfyUI versions that the pack has to know (0.3.52 to 0.3.75 are run in its tests)."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import comfy.k_diffusion.sampling
+import comfy.ldm.modules.attention
+import comfy.samplers
+from torch import Tensor
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, options: dict[str, Any]) -> Tensor:
+    """ComfyUI's own choice of attention, looked up in each call: other packs and flags replace it.
+
+    `q` [B,N,C], `k` and `v` [B,M,C] -> [B,N,C]. Versions before 0.3.60 take no `transformer_options`.
+    """
+    function = comfy.ldm.modules.attention.optimized_attention
+    if _takes_options(function):
+        return function(q, k, v, heads, transformer_options=options)
+    return function(q, k, v, heads)
+
+
+@lru_cache(maxsize=16)
+def _takes_options(function: Callable[..., Tensor]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD or p.name == "transformer_options" for p in parameters)
+
+
+def register_sampler(name: str, sampler: Callable[..., Tensor], scheduler: Callable[..., Tensor]) -> None:
+    """Adds `name` to the sampler and scheduler lists of the stock nodes; there is no public way. Can be repeated."""
+    setattr(comfy.k_diffusion.sampling, f"sample_{name}", sampler)
+    comfy.samplers.SCHEDULER_HANDLERS[name] = comfy.samplers.SchedulerHandler(scheduler)
+    stock = comfy.samplers
+    lists = (stock.KSAMPLER_NAMES, stock.SAMPLER_NAMES, stock.SCHEDULER_NAMES)
+    for names in (*lists, stock.KSampler.SAMPLERS, stock.KSampler.SCHEDULERS):
+        if name not in names:
+            names.append(name)
+
+
+@contextmanager
+def no_vae_warning() -> Iterator[None]:
+    """Keeps `comfy.sd.VAE` from reporting that no weights were found: ours are set right after it."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "No VAE weights" not in record.getMessage()
+
+    logger = logging.getLogger()
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)

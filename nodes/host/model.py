@@ -1,0 +1,151 @@
+"""The MODEL: our U-ViT as a ComfyUI `BaseModel` inside a `ModelPatcher`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_management
+import comfy.supported_models_base
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import Tensor
+
+from ...amused_core.checkpoint import Checkpoint, Recommended
+from ...amused_core.config import UVitConfig
+from ...amused_core.loading import load_state
+from . import guards
+from .latent_format import AmusedLatentFormat
+from .layers import comfy_layers, patch_response_norms
+from .sampling import AmusedModelSampling
+from .uvit import HostUVit, attend
+
+AESTHETIC_SCORE = 6.0
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What nodes ask of an aMUSEd MODEL. `factor` is pixels per cell side."""
+
+    name: str
+    codebook_size: int
+    mask_token_id: int
+    factor: int
+    schedule: str
+    recommended: Recommended
+
+
+class ModelConfig(comfy.supported_models_base.BASE):
+    """ComfyUI's description of the model, without the U-ViT's own config: LoRA loaders would take it for a UNet."""
+
+    def __init__(self, latent_format: AmusedLatentFormat, dtype: torch.dtype, compute: torch.dtype | None) -> None:
+        super().__init__({"disable_unet_model_creation": True})
+        self.latent_format = latent_format
+        self.set_inference_dtype(dtype, compute)
+
+
+class AmusedBaseModel(comfy.model_base.BaseModel):
+    """Planes in, logits out: the logits of every code are what ComfyUI calls the denoised prediction.
+
+    So its `uncond + cfg * (cond - uncond)` is aMUSEd's own guidance.
+    """
+
+    def __init__(self, config: ModelConfig, unet: HostUVit, facts: Facts, device: torch.device) -> None:
+        super().__init__(config, device=device)
+        self.facts = facts
+        self.diffusion_model = unet
+        self.model_sampling = AmusedModelSampling(facts.schedule)
+
+    def _apply_model(
+        self,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Any = None,
+        c_crossattn: Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """`x` [B,K,h,w] planes -> logits float32 [B,K,h,w]. The conditions are cast, never the planes."""
+        tokens = guards.tokens_of(x, self.facts.codebook_size, self.facts.mask_token_id)
+        dtype = self.manual_cast_dtype or self.get_dtype()
+        text, pooled = (
+            comfy.model_management.cast_to_device(value, x.device, dtype) for value in (c_crossattn, kwargs["y"])
+        )
+        micro = kwargs["micro"].to(x.device)
+        logits = self.diffusion_model(tokens, text, pooled, micro, transformer_options)
+        return self.model_sampling.calculate_denoised(t, logits.float(), x)
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, comfy.conds.CONDRegular]:
+        """Text, pooled text and micro-conditioning of one conditioning entry."""
+        text, pooled = kwargs.get("cross_attn"), kwargs.get("pooled_output")
+        config = self.diffusion_model.config
+        guards.check_text(text, pooled, config.encoder_hidden_size, config.cond_embed_dim)
+        # Clip hooks drop the mark, but leave another trace.
+        if not {"amused", "clip_start_percent"} & kwargs.keys():
+            logger.warning("aMUSEd: a prompt was not encoded by the CLIP of 'Load aMUSEd'; it may not be understood.")
+        return {
+            "c_crossattn": comfy.conds.CONDCrossAttn(text),
+            "y": comfy.conds.CONDRegular(pooled),
+            "micro": comfy.conds.CONDRegular(torch.tensor([self._micro(kwargs)], dtype=torch.float32)),
+        }
+
+    def _micro(self, cond: dict[str, Any]) -> tuple[float, ...]:
+        """Width, height, crop top, crop left, aesthetic score; what is not given is the picture's own.
+
+        ComfyUI fills in `width` and `height` itself, for 8 pixels a cell: they count only beside an aesthetic score,
+        which its node for SDXL's refiner sets.
+        """
+        height, width = (side * self.facts.factor for side in cond["noise"].shape[-2:])
+        own = cond.get("amused_micro")
+        if own is None and "aesthetic_score" in cond:
+            own = (cond["width"], cond["height"], 0, 0, cond["aesthetic_score"])
+        if own is None:
+            own = (0, 0, 0, 0, AESTHETIC_SCORE)
+        return (own[0] or width, own[1] or height, *own[2:])
+
+    def scale_latent_inpaint(self, latent_image: Tensor, **kwargs: Any) -> Tensor:
+        """Cells outside a mask keep their tokens at every mask ratio."""
+        return latent_image
+
+
+def load_model(checkpoint: Checkpoint, dtype: torch.dtype | None, colors: Callable[[], Tensor]) -> ModelPatcher:
+    """The MODEL of a checkpoint.
+
+    Args:
+        checkpoint: where the weights are.
+        dtype: of the weights; None is fp32 on a CPU, else what ComfyUI thinks best for the device.
+        colors: mean colour of each code, for previews.
+    """
+    management = comfy.model_management
+    device, offload = management.get_torch_device(), management.unet_offload_device()
+    config = UVitConfig.from_dict(checkpoint.config("transformer"))
+    state = checkpoint.state("transformer")
+    if dtype is None:
+        stored = next((value.dtype for value in state.values()), None)
+        dtype = management.unet_dtype(device, sum(value.numel() for value in state.values()), weight_dtype=stored)
+    compute = management.unet_manual_cast(dtype, device)
+    unet = HostUVit(config, comfy_layers(dtype, compute), attend, device="meta")
+    load_state(unet, state, "transformer")
+    unet.eval().to(device=offload, dtype=dtype)
+    unet.dtype = dtype
+    facts = Facts(
+        checkpoint.name,
+        config.codebook_size,
+        checkpoint.mask_token_id,
+        checkpoint.factor,
+        checkpoint.schedule,
+        checkpoint.recommended,
+    )
+    latent_format = AmusedLatentFormat(config.codebook_size, checkpoint.factor, colors)
+    model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload)
+    patcher = ModelPatcher(model, load_device=device, offload_device=offload)
+    patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", guards.before_sampling)
+    patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_response_norms)
+    return patcher

@@ -1,0 +1,257 @@
+"""Sampling: a sigma is a mask ratio, and the sampler is the core's loop over ComfyUI's guided model."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ...amused_core import sampling as core
+from ...amused_core.draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
+from ...amused_core.errors import AmusedError
+from ...amused_core.schedule import mask_ratios, start_step, temperatures
+from . import guards
+from .latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
+
+TABLE = 1000
+
+
+class AmusedModelSampling(nn.Module):
+    """`model_sampling` of an aMUSEd model: sigma = mask ratio, from 1 (all masked) to 0.
+
+    Args:
+        schedule: the checkpoint's own masking schedule, which places percentages and the stock schedulers' steps.
+    """
+
+    def __init__(self, schedule: str) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.register_buffer("sigmas", mask_ratios(TABLE, schedule)[:-1].flip(0).contiguous())
+
+    @property
+    def sigma_min(self) -> Tensor:
+        """The smallest ratio of the table."""
+        return self.sigmas[0]
+
+    @property
+    def sigma_max(self) -> Tensor:
+        """1: everything masked."""
+        return self.sigmas[-1]
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """Index of the nearest ratio in the table."""
+        nearest = (sigma.flatten()[None].to(self.sigmas.device) - self.sigmas[:, None]).abs().argmin(dim=0)
+        return nearest.view(sigma.shape).to(sigma.device)
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """The ratio at an index of the table, between two of them on a straight line."""
+        place = timestep.float().to(self.sigmas.device).clamp(0, TABLE - 1)
+        low, high = self.sigmas[place.floor().long()], self.sigmas[place.ceil().long()]
+        return torch.lerp(low, high, place.frac()).to(timestep.device)
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """The ratio after a share of the steps."""
+        done = min(max(percent, 0.0), 1.0)
+        return 1 - done if self.schedule == "linear" else math.cos(done * math.pi / 2)
+
+    def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
+        """Nothing to scale."""
+        return noise
+
+    def calculate_denoised(self, sigma: Tensor, model_output: Tensor, model_input: Tensor) -> Tensor:
+        """The logits are the prediction."""
+        return model_output
+
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
+        """Masks the share `sigma` of codes [B,1,h,w], those of the lowest noise; zero noise masks none ('AddNoise')."""
+        if not noise.any():
+            return latent_image
+        count = math.floor(float(sigma) * noise[0, 0].numel())
+        rank = noise[:, :1].flatten(1).argsort(-1).argsort(-1).view(noise[:, :1].shape)
+        return torch.where(rank < count, 0.0, latent_image)
+
+    def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:
+        """Nothing to scale."""
+        return latent
+
+
+def amused_scheduler(model_sampling: Any, steps: int) -> Tensor:
+    """The scheduler "amused" of the stock nodes: the checkpoint's own masking schedule, float32 [steps+1]."""
+    if not isinstance(model_sampling, AmusedModelSampling):
+        raise AmusedError(
+            "The scheduler 'amused' is for aMUSEd models only; choose another, or connect the MODEL of 'Load aMUSEd'."
+        )
+    return mask_ratios(steps, model_sampling.schedule)
+
+
+def amused_sigmas(model: Any, schedule: str, steps: int, denoise: float) -> Tensor:
+    """Mask ratios of the last `denoise` of a schedule ("auto": the checkpoint's); none for a denoise of 0."""
+    facts = guards.amused_model(model).facts
+    name = facts.schedule if schedule == "auto" else schedule
+    start = start_step(steps, denoise)
+    return mask_ratios(steps, name, start) if denoise > 0 else torch.empty(0)
+
+
+def amused_sampler(
+    temperature: tuple[float, float], seeding: str, seeds: list[int] | None = None
+) -> comfy.samplers.KSAMPLER:
+    """A SAMPLER; `seeds` are those of each picture, None derives them from the noise."""
+    return comfy.samplers.KSAMPLER(sample_amused, {"temperature": temperature, "seeding": seeding, "seeds": seeds})
+
+
+@torch.no_grad()
+def sample_amused(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    disable: bool | None = None,
+    temperature: tuple[float, float] = (2.0, 0.0),
+    seeding: str = "per_image",
+    seeds: list[int] | None = None,
+) -> Tensor:
+    """The core's sampler in the form of a k-diffusion one.
+
+    Args:
+        model: the guided model, `(planes, sigma, denoise_mask=, model_options=, seed=) -> logits [B,K,h,w]`.
+        x: ignored: the start is made from the latent and the seeds, so that a picture depends on nothing else.
+        sigmas: falling mask ratios [steps+1].
+        extra_args: passed on to the model; its `denoise_mask` [B,1,h,w] is the region to draw anew.
+        callback: called with each step.
+        disable: no progress bar in the terminal.
+        temperature: noise in the choice of the tokens to keep, at the first and the last step of a whole run.
+        seeding: "per_image", or "diffusers": one generator for the batch.
+        seeds: one for each picture; None derives them from its noise.
+
+    Returns:
+        codes float32 [B,1,h,w].
+    """
+    args = dict(extra_args or {})
+    facts = guards.sampled_model(model).facts
+    ratios = guards.check_sigmas(sigmas)
+    latent, noise = _attribute(model, "latent_image"), _attribute(model, "noise")
+    mask = args.get("denoise_mask")
+    args["denoise_mask"] = None  # A known token never changes in our loop.
+    region = None if mask is None else mask[:, 0] >= 0.5
+    masked, kept = facts.codebook_size, facts.codebook_size + 1
+    draws = _draws(seeding, args.get("seed"), seeds, noise, latent)
+    tokens = _start(codes_to_tokens(latent, masked), noise, ratios[0], draws, region, masked, seeding)
+    if region is not None:
+        tokens = torch.where((tokens == masked) & ~region, kept, tokens)
+
+    def predict(tokens: Tensor, index: int) -> Tensor:
+        planes = tokens_to_planes(tokens, facts.codebook_size)
+        return model(planes, sigmas[index].expand(len(tokens)), **args)
+
+    with tqdm(total=len(ratios) - 1, disable=disable) as bar:
+
+        def on_step(step: core.Step) -> None:
+            bar.update()
+            if callback is not None:
+                sigma = sigmas[step.index]
+                denoised = tokens_to_planes(step.predicted, facts.codebook_size)
+                codes = tokens_to_codes(step.tokens, facts.codebook_size)
+                callback({"x": codes, "i": step.index, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+
+        tokens = core.sample(
+            tokens,
+            predict,
+            ratios,
+            draws,
+            mask_token_id=masked,
+            temperatures=temperatures(ratios, temperature),
+            region=region,
+            on_step=on_step,
+        )
+    return tokens_to_codes(tokens, facts.codebook_size)
+
+
+def sample_latent(
+    model: Any,
+    latent: dict[str, Any],
+    positive: list[Any],
+    negative: list[Any],
+    *,
+    seed: int,
+    steps: int,
+    cfg: float,
+    schedule: str,
+    denoise: float,
+    temperature: tuple[float, float],
+    seeding: str,
+) -> dict[str, Any]:
+    """A whole run as the core's `generate` does it: same settings and seed, same tokens.
+
+    `cfg` 0 is the model's own recommendation; `schedule` "auto" is linear where the latent has a mask.
+    """
+    recommended = guards.amused_model(model).facts.recommended
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    mask = latent.get("noise_mask")
+    if schedule == "auto" and mask is not None:
+        schedule = "linear"
+    sigmas = amused_sigmas(model, schedule, steps, denoise)
+    if len(sigmas) == 0:
+        return latent
+    places = latent.get("batch_index", range(len(samples)))
+    sampler = amused_sampler(temperature, seeding, [(seed + place) % 2**64 for place in places])
+    tokens = comfy.sample.sample_custom(
+        model,
+        torch.ones_like(samples),
+        cfg or recommended.cfg,
+        sampler,
+        sigmas,
+        positive,
+        negative,
+        samples,
+        noise_mask=mask,
+        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    return {**latent, "samples": tokens}
+
+
+def _attribute(wrapped: Any, name: str) -> Tensor:
+    """An attribute of ComfyUI's inpainting wrapper, under any number of other wrappers."""
+    while not hasattr(wrapped, name):
+        wrapped = wrapped.inner_model
+    return getattr(wrapped, name)
+
+
+def _start(
+    tokens: Tensor, noise: Tensor, ratio: Tensor, draws: Draws, region: Tensor | None, masked: int, seeding: str
+) -> Tensor:
+    """The grid a run begins with: zero noise ('DisableNoise') leaves it as it is."""
+    if not noise.any():
+        return tokens
+    if ratio >= 1 or (region is not None and seeding == "diffusers"):
+        return torch.full_like(tokens, masked) if region is None else torch.where(region, masked, tokens)
+    return core.remask(tokens, ratio, draws, masked, region)
+
+
+def _draws(seeding: str, seed: int | None, seeds: list[int] | None, noise: Tensor, latent: Tensor) -> Draws:
+    if seeding not in SEEDINGS:
+        raise AmusedError(f"seeding is {seeding!r}; allowed are {', '.join(SEEDINGS)}.")
+    if seeding == "diffusers":
+        return SharedDraws(seeded(seed or 0))
+    if seeds is None:
+        source = noise if noise.any() else latent + (seed or 0) % 2**16
+        seeds = [_digest(picture) for picture in source]
+    return PerImageDraws(seeds)
+
+
+def _digest(values: Tensor) -> int:
+    """64 bits of a picture's noise: any NOISE node works, and a picture's place in the batch does not matter."""
+    data = values.detach().float().cpu().contiguous().numpy().tobytes()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

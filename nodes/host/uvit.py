@@ -1,0 +1,50 @@
+"""The core's U-ViT with the places where ComfyUI's nodes may patch it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...amused_core.transformer import UVit
+from . import compat
+
+
+class HostUVit(UVit):
+    """Honours `patches_replace`: "dit" for whole trunk layers, "attn1" (self) and "attn2" (text) for their attention.
+
+    Layers are known by two names. As a list: ("double_block", i), or ("single_block", i). As a U with its centre in the
+    middle of the trunk, for nodes made for UNets: ("input", i), ("middle", 0), ("output", i).
+    """
+
+    def run_layer(
+        self, index: int, layer: nn.Module, hidden: Tensor, text: Tensor, cond: Tensor, options: dict[str, Any]
+    ) -> Tensor:
+        """See `UVit.run_layer`."""
+        options = {**options, "block": self._place(index)}
+        patches = options.get("patches_replace", {}).get("dit", {})
+        patch = patches.get(("double_block", index)) or patches.get(("single_block", index))
+
+        def original(args: dict[str, Any]) -> dict[str, Any]:
+            return {**args, "img": layer(args["img"], args["txt"], args["vec"], self.attend, options)}
+
+        args = {"img": hidden, "txt": text, "vec": cond, "transformer_options": options}
+        return (original(args) if patch is None else patch(args, {"original_block": original}))["img"]
+
+    def _place(self, index: int) -> tuple[str, int]:
+        middle = self.config.num_hidden_layers // 2
+        if index == middle:
+            return ("middle", 0)
+        return ("input", index) if index < middle else ("output", index - middle - 1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
+    """ComfyUI's attention, or the patch a node put in its place; see `amused_core.attention.Attend`.
+
+    Outside the trunk `options` has no block: both attentions there look at the text, so no patch would fit.
+    """
+    patches = options.get("patches_replace", {}).get(name, {})
+    patch = patches.get(options.get("block"))
+    if patch is None:
+        return compat.attention(q, k, v, heads, options)
+    return patch(q, k, v, {**options, "n_heads": heads, "dim_head": q.shape[-1] // heads, "attn_precision": None})

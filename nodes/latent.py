@@ -1,0 +1,44 @@
+"""Empty latents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .host import latents
+
+
+class AmusedEmptyLatent(io.ComfyNode):
+    """A grid of masked tokens."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        size = {"default": 0, "min": 0, "max": 4096, "step": 8}
+        return io.Schema(
+            node_id="AmusedEmptyLatent",
+            display_name="aMUSEd empty latent",
+            category="aMUSEd",
+            description="A batch of latents in which every token is masked: the start of a new picture.",
+            inputs=[
+                io.Model.Input("model", tooltip="The aMUSEd MODEL: says how many pixels a token covers."),
+                io.Int.Input(
+                    "width",
+                    **size,
+                    tooltip="Pixels: a multiple of the model's cell (16; embedded model 8). 0: the model's own width.",
+                ),
+                io.Int.Input(
+                    "height",
+                    **size,
+                    tooltip="Pixels: a multiple of the model's cell (16; embedded model 8). 0: the model's own height.",
+                ),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Pictures to draw at once."),
+            ],
+            outputs=[io.Latent.Output(tooltip="Latents with all tokens masked.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, width: int, height: int, batch_size: int) -> io.NodeOutput:
+        """Makes the latents."""
+        return io.NodeOutput(latents.empty(model, width, height, batch_size))

@@ -1,0 +1,61 @@
+"""Loading a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .host import bundle, folders
+
+DTYPES = ["auto", "fp32", "fp16", "bf16"]
+
+
+class AmusedLoader(io.ComfyNode):
+    """A checkpoint as MODEL, CLIP and VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AmusedLoader",
+            display_name="Load aMUSEd",
+            category="aMUSEd",
+            description="Loads an aMUSEd model: the small one that comes with the pack, or yours from models/amused.",
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=folders.model_names(),
+                    default=folders.EMBEDDED_NAME,
+                    tooltip="'embedded' comes with the pack. Others are folders in diffusers' layout in models/amused "
+                    "or models/diffusers, or one-file .safetensors written by 'amused save'.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=DTYPES,
+                    default="auto",
+                    tooltip="Number format of the transformer. auto: fp32 on a CPU, else what suits the graphics card.",
+                ),
+                io.Combo.Input(
+                    "text_encoder_dtype",
+                    options=DTYPES,
+                    default="auto",
+                    tooltip="Number format of the text encoder's weights. auto: fp32 on a CPU, else fp16.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The transformer that fills in masked tokens; for any sampler named 'amused'."),
+                io.Clip.Output(tooltip="The text encoder; works with the stock text nodes too."),
+                io.Vae.Output(tooltip="Pictures to tokens and back; works with the stock VAE nodes too."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, **kwargs: Any) -> Any:
+        """A model that is replaced on disk is loaded again."""
+        return folders.fingerprint(model)
+
+    @classmethod
+    def execute(cls, model: str, dtype: str, text_encoder_dtype: str) -> io.NodeOutput:
+        """Loads all three parts."""
+        return io.NodeOutput(*bundle.load(model, dtype, text_encoder_dtype))

@@ -1,0 +1,168 @@
+"""Sampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .host import sampling
+
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+TEMPERATURE = {"min": 0.0, "max": 100.0, "step": 0.1}
+SCHEDULES = ["auto", "cosine", "linear"]
+SEEDINGS = ["per_image", "diffusers"]
+START_TIP = "Chance in which tokens are kept, at the first step: high is varied, 0 always keeps the surest ones."
+END_TIP = "Chance in which tokens are kept, at the last step; falls evenly from the first."
+SEEDING_TIP = (
+    "per_image: a picture is the same alone and in any batch. diffusers: one random stream for the batch, the same "
+    "tokens as diffusers' AmusedPipeline."
+)
+STEPS_TIP = "Steps of the whole schedule; a denoise of 0.5 runs the last half of them. 12 is what aMUSEd was made for."
+DENOISE_TIP = (
+    "How much is drawn anew: 1 everything (or everything under the mask), 0.5 keeps the rough picture, 0 nothing."
+)
+
+
+class AmusedSampler(io.ComfyNode):
+    """A whole run in one node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AmusedSampler",
+            display_name="aMUSEd sampler",
+            category="aMUSEd",
+            description="Fills in the masked tokens of a latent step by step, the surest first. The same settings give "
+            "the same tokens as 'amused generate' on the command line.",
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd'."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="Start of all chance. Picture i of a batch has seed + i (with 'per_image' seeding).",
+                ),
+                io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS_TIP),
+                io.Float.Input(
+                    "cfg",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Guidance: how closely the picture follows the prompt. 0: the model's own recommendation "
+                    "(amused-256 4, amused-512 10, the embedded model about 1.5); 1: none.",
+                ),
+                io.Combo.Input(
+                    "schedule",
+                    options=SCHEDULES,
+                    default="auto",
+                    tooltip="How fast tokens are decided. cosine: few at first; linear: as many in each step. auto: "
+                    "linear under a mask, else the model's own.",
+                ),
+                io.Conditioning.Input("positive", tooltip="What the picture shows."),
+                io.Conditioning.Input("negative", tooltip="What to keep out of it."),
+                io.Latent.Input(
+                    "latent_image",
+                    tooltip="Empty for a new picture; encoded to change one; with a mask to draw only there.",
+                ),
+                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TIP),
+                io.Float.Input("temperature_start", default=2.0, **TEMPERATURE, tooltip=START_TIP),
+                io.Float.Input("temperature_end", default=0.0, **TEMPERATURE, tooltip=END_TIP),
+                io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
+            ],
+            outputs=[io.Latent.Output(tooltip="The latent with all tokens decided.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        seed: int,
+        steps: int,
+        cfg: float,
+        schedule: str,
+        positive: Any,
+        negative: Any,
+        latent_image: Any,
+        denoise: float,
+        temperature_start: float,
+        temperature_end: float,
+        seeding: str,
+    ) -> io.NodeOutput:
+        """Samples the latent."""
+        result = sampling.sample_latent(
+            model,
+            latent_image,
+            positive,
+            negative,
+            seed=seed,
+            steps=steps,
+            cfg=cfg,
+            schedule=schedule,
+            denoise=denoise,
+            temperature=(temperature_start, temperature_end),
+            seeding=seeding,
+        )
+        return io.NodeOutput(result)
+
+
+class AmusedSamplerSelect(io.ComfyNode):
+    """The sampler for custom sampling."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AmusedSamplerSelect",
+            display_name="aMUSEd sampler select",
+            category="aMUSEd",
+            description="The aMUSEd sampler for the stock custom sampling nodes.",
+            inputs=[
+                io.Float.Input("temperature_start", default=2.0, **TEMPERATURE, tooltip=START_TIP),
+                io.Float.Input("temperature_end", default=0.0, **TEMPERATURE, tooltip=END_TIP),
+                io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
+            ],
+            outputs=[io.Sampler.Output(tooltip="For 'SamplerCustom' and 'SamplerCustomAdvanced'.")],
+        )
+
+    @classmethod
+    def execute(cls, temperature_start: float, temperature_end: float, seeding: str) -> io.NodeOutput:
+        """Makes the sampler."""
+        return io.NodeOutput(sampling.amused_sampler((temperature_start, temperature_end), seeding))
+
+
+class AmusedScheduler(io.ComfyNode):
+    """The mask ratios for custom sampling."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AmusedScheduler",
+            display_name="aMUSEd scheduler",
+            category="aMUSEd",
+            description="Mask ratios for the stock custom sampling nodes: the share of tokens still masked.",
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd'."),
+                io.Combo.Input(
+                    "schedule",
+                    options=SCHEDULES,
+                    default="auto",
+                    tooltip="cosine: few tokens at first; linear: as many in each step, best under a mask. auto: the "
+                    "model's own.",
+                ),
+                io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS_TIP),
+                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TIP),
+            ],
+            outputs=[io.Sigmas.Output(tooltip="Mask ratios, falling to 0.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, schedule: str, steps: int, denoise: float) -> io.NodeOutput:
+        """Makes the mask ratios."""
+        return io.NodeOutput(sampling.amused_sigmas(model, schedule, steps, denoise))

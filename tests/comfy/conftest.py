@@ -1,0 +1,32 @@
+"""One ComfyUI with the pack and tiny models for all tests of this folder.
+
+The environment variable COMFYUI_DIR names the ComfyUI to use; without it these tests are skipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.comfy.harness import COMFYUI_DIR, Comfy
+from tests.tiny import write_tiny_checkpoint
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips the tests of this folder where there is no ComfyUI."""
+    if COMFYUI_DIR:
+        return
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason="COMFYUI_DIR is not set: no ComfyUI to test against"))
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory: pytest.TempPathFactory) -> Comfy:
+    """ComfyUI with the pack and three tiny random models: "tiny", "tiny512" (odd grids are padded), "tiny8"."""
+    models = tmp_path_factory.mktemp("models")
+    write_tiny_checkpoint(models / "amused" / "tiny", downsample=False, seed=0)
+    write_tiny_checkpoint(models / "amused" / "tiny512", downsample=True, seed=1)
+    write_tiny_checkpoint(models / "diffusers" / "tiny8", downsample=False, seed=2, factor=8)
+    return Comfy(models)

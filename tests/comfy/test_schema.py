@@ -1,0 +1,100 @@
+"""What the nodes declare: ids, help texts, defaults, and an order of widgets that may only grow."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+NODES = Path(__file__).resolve().parents[2] / "nodes"
+# Saved workflows store widget values by position: append here, never insert or reorder.
+WIDGETS = {
+    "AmusedLoader": ["model", "dtype", "text_encoder_dtype"],
+    "AmusedTextEncode": ["positive", "negative", "width", "height", "crop_top", "crop_left", "aesthetic_score"],
+    "AmusedMicroConditioning": ["width", "height", "crop_top", "crop_left", "aesthetic_score"],
+    "AmusedEmptyLatent": ["width", "height", "batch_size"],
+    "AmusedSampler": [
+        "seed",
+        "steps",
+        "cfg",
+        "schedule",
+        "denoise",
+        "temperature_start",
+        "temperature_end",
+        "seeding",
+    ],
+    "AmusedSamplerSelect": ["temperature_start", "temperature_end", "seeding"],
+    "AmusedScheduler": ["schedule", "steps", "denoise"],
+    "AmusedVQEncode": ["sides", "tile_size"],
+    "AmusedVQDecode": ["tile_size"],
+    "AmusedInpaintMask": ["grow", "invert", "sides"],
+    "AmusedInpaintComposite": ["feather"],
+}
+
+
+@pytest.fixture(scope="module")
+def schemas(comfy):
+    """Node id -> schema, as ComfyUI asks for it."""
+    extension = asyncio.run(sys.modules[comfy.pack].comfy_entrypoint())
+    return {schema.node_id: schema for schema in (n.define_schema() for n in asyncio.run(extension.get_node_list()))}
+
+
+def test_ids(schemas):
+    assert list(schemas) == [name for name in schemas if name.startswith("Amused")]
+    assert set(schemas) == set(WIDGETS)
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_every_socket_is_explained(schemas, name):
+    schema = schemas[name]
+    assert schema.description and schema.display_name and schema.category == "aMUSEd"
+    for socket in [*schema.inputs, *schema.outputs]:
+        assert socket.tooltip and socket.tooltip.endswith("."), f"{name}: {socket.id} has no tooltip"
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_widgets_have_defaults_in_a_fixed_order(schemas, name):
+    widgets = [socket for socket in schemas[name].inputs if hasattr(socket, "default")]
+    assert [widget.id for widget in widgets] == WIDGETS[name]
+    assert all(widget.default is not None for widget in widgets)
+
+
+def test_defaults_lie_within_the_limits(schemas):
+    for schema in schemas.values():
+        for socket in schema.inputs:
+            if getattr(socket, "min", None) is not None:
+                assert socket.min <= socket.default <= socket.max, f"{schema.node_id}.{socket.id}"
+            if getattr(socket, "options", None) is not None:
+                assert socket.default in socket.options, f"{schema.node_id}.{socket.id}"
+
+
+def test_installers_can_find_the_nodes():
+    """ComfyUI-Manager reads the source: direct base `io.ComfyNode`, literal `node_id`."""
+    found = []
+    for file in NODES.glob("*.py"):
+        for cls in (node for node in ast.parse(file.read_text("utf-8")).body if isinstance(node, ast.ClassDef)):
+            if [ast.unparse(base) for base in cls.bases] != ["io.ComfyNode"]:
+                continue
+            calls = (node for node in ast.walk(cls) if isinstance(node, ast.Call))
+            schema = next(call for call in calls if ast.unparse(call.func) == "io.Schema")
+            found += [
+                k.value.value for k in schema.keywords if k.arg == "node_id" and isinstance(k.value, ast.Constant)
+            ]
+    assert set(found) == set(WIDGETS)
+
+
+def test_object_info_can_be_served(comfy):
+    for name in WIDGETS:
+        info = comfy.nodes.NODE_CLASS_MAPPINGS[name].GET_NODE_INFO_V1()
+        assert len(info["output"]) == len(info["output_tooltips"])
+
+
+def test_registration_can_be_repeated(comfy):
+    from comfy.samplers import KSampler
+
+    comfy.module("nodes.host").register()
+    for names in (KSampler.SAMPLERS, KSampler.SCHEDULERS):
+        assert names.count("amused") == 1

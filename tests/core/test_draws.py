@@ -1,0 +1,128 @@
+"""The random choices of the sampler: independence, counts and distributions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from amused_core.draws import MAX_SEED, PerImageDraws, SharedDraws, seeded
+
+# 99.99 % quantile of chi-square with 15 degrees of freedom: a right sampler fails it for one seed in ten thousand.
+CHI_SQUARE_15 = 44.3
+
+
+def both(seed: int) -> list[PerImageDraws | SharedDraws]:
+    return [PerImageDraws([seed]), SharedDraws(seeded(seed))]
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["inverse-cdf", "multinomial"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_codes_follow_the_probabilities(kind: int, seed: int) -> None:
+    count = 20000
+    probs = torch.linspace(1, 16, 16).softmax(0) * 0.5 + 1 / 32
+    codes = both(seed)[kind].codes(probs.expand(1, count, 16), torch.ones(1, count, dtype=torch.bool))
+    seen = codes.flatten().bincount(minlength=16)
+    assert ((seen - probs * count) ** 2 / (probs * count)).sum() < CHI_SQUARE_15
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["inverse-cdf", "multinomial"])
+def test_impossible_codes_are_never_drawn(kind: int) -> None:
+    probs = torch.zeros(1, 5000, 9)
+    probs[..., [2, 5]] = 0.5
+    codes = both(3)[kind].codes(probs, torch.ones(1, 5000, dtype=torch.bool))
+    assert set(codes.flatten().tolist()) == {2, 5}
+
+
+def test_the_largest_uniform_number_draws_a_possible_code() -> None:
+    """1 - 2**-24 times the sum may round up to the sum; the codes after it have no probability."""
+
+    class Highest(PerImageDraws):
+        def _uniform(self, like: torch.Tensor) -> torch.Tensor:
+            return torch.full(like.shape, 1 - 2**-24)
+
+    probs = torch.rand(1, 512, 64, generator=seeded(0))
+    probs[..., 40:] = 0
+    codes = Highest([0]).codes(probs / probs.sum(-1, keepdim=True), torch.ones(1, 512, dtype=torch.bool))
+    assert codes.max() < 40
+
+
+def test_only_unknown_cells_get_a_code() -> None:
+    unknown = torch.tensor([[True, False, True, False]])
+    probs = torch.zeros(1, 4, 8)
+    probs[..., 7] = 1
+    assert PerImageDraws([0]).codes(probs, unknown).tolist() == [[7, 0, 7, 0]]
+
+
+def test_each_picture_has_its_own_stream() -> None:
+    probs = torch.ones(3, 64, 16) / 16
+    unknown = torch.ones(3, 64, dtype=torch.bool)
+    batch = PerImageDraws([5, 6, 7])
+    together = [batch.gumbel(probs[..., 0]), batch.codes(probs, unknown), batch.cells(unknown, torch.tensor(0.5))]
+    for row, seed in enumerate([5, 6, 7]):
+        one = PerImageDraws([seed])
+        alone = [one.gumbel(probs[:1, :, 0]), one.codes(probs[:1], unknown[:1]), one.cells(unknown[:1], torch.tensor(0.5))]
+        for a, b in zip(alone, together, strict=True):
+            assert torch.equal(a[0], b[row])
+
+
+def test_a_neighbours_known_cells_do_not_shift_a_stream() -> None:
+    probs = torch.ones(2, 64, 16) / 16
+    unknown = torch.ones(2, 64, dtype=torch.bool)
+    fewer = unknown.clone()
+    fewer[0, :40] = False
+    assert torch.equal(PerImageDraws([1, 2]).codes(probs, unknown)[1], PerImageDraws([1, 2]).codes(probs, fewer)[1])
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1e-6, 0.1, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("eligible", [0, 1, 7, 63])
+def test_exact_count_of_cells(ratio: float, eligible: int) -> None:
+    mask = torch.zeros(4, 63, dtype=torch.bool)
+    mask[:, :eligible] = True
+    chosen = PerImageDraws([0, 1, 2, 3]).cells(mask, torch.tensor(ratio))
+    want = min(eligible, max(1, int(eligible * torch.tensor(ratio))))
+    assert chosen.sum(-1).tolist() == [want] * 4
+    assert not (chosen & ~mask).any()
+
+
+def test_shared_cells_follow_the_ratio() -> None:
+    chosen = SharedDraws(seeded(0)).cells(torch.ones(1, 20000, dtype=torch.bool), torch.tensor(0.3))
+    assert abs(chosen.float().mean() - 0.3) < 0.015
+
+
+def test_every_cell_is_chosen_equally_often() -> None:
+    draws = PerImageDraws([0])
+    counts = sum(draws.cells(torch.ones(1, 16, dtype=torch.bool), torch.tensor(0.25))[0].long() for _ in range(2000))
+    assert (((counts - 500) ** 2) / 500).sum() < CHI_SQUARE_15
+
+
+def test_gumbel_moments() -> None:
+    for draws in both(0):
+        noise = draws.gumbel(torch.empty(1, 50000))
+        assert torch.isfinite(noise).all() and noise.dtype == torch.float32
+        assert abs(noise.mean() - 0.5772) < 0.03 and abs(noise.std() - 1.2825) < 0.03
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31, 2**32, 2**63 - 1, 2**63, MAX_SEED])
+def test_any_seed_repeats(seed: int) -> None:
+    like = torch.empty(1, 16)
+    assert torch.equal(PerImageDraws([seed]).gumbel(like), PerImageDraws([seed]).gumbel(like))
+
+
+def test_near_seeds_differ() -> None:
+    like = torch.empty(4, 64)
+    rows = PerImageDraws([0, 1, 2**31, MAX_SEED]).gumbel(like)
+    assert len({tuple(row.tolist()) for row in rows}) == 4
+
+
+def test_generators_are_taken_as_they_are() -> None:
+    like = torch.empty(1, 16)
+    assert torch.equal(PerImageDraws([seeded(3)]).gumbel(like), PerImageDraws([3]).gumbel(like))
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    for draws in both(0):
+        draws.gumbel(torch.empty(1, 8))
+        draws.cells(torch.ones(1, 8, dtype=torch.bool), torch.tensor(0.5))
+        draws.codes(torch.ones(1, 8, 4) / 4, torch.ones(1, 8, dtype=torch.bool))
+    assert torch.equal(before, torch.get_rng_state())

@@ -1,0 +1,230 @@
+"""Reading good checkpoints: where they may lie, what is cast, what stays on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from amused_core import AmusedError, AmusedModel, CheckpointError, load_model
+from amused_core.checkpoint import open_checkpoint
+from amused_core.loading import build_text, build_transformer, build_vq
+
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+ALL = (WEIGHTS, "vqvae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
+
+
+def tokens(model: AmusedModel) -> torch.Tensor:
+    return model.generate("a cat", steps=3, seed=4).tokens
+
+
+def cast(file: Path, dtype: torch.dtype) -> None:
+    save_file({key: value.to(dtype) for key, value in load_file(file).items()}, file, metadata={"format": "pt"})
+
+
+def mapped_from(tensor: torch.Tensor) -> str:
+    """The file that the memory of `tensor` is a map of, "" where it is none."""
+    address = tensor.data_ptr()
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if start <= address < end:
+            return line.split(maxsplit=5)[5] if len(line.split()) > 5 else ""
+    return ""
+
+
+@pytest.mark.parametrize("name", ["with space", "تفاح 苹果 🍎", "dots.and.more", "x.safetensors", "-dash", "100%"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_any_folder_name(folder: Path, model: AmusedModel, tmp_path: Path, name: str, kind: type) -> None:
+    (tmp_path / name).symlink_to(folder, target_is_directory=True)
+    loaded = load_model(kind(tmp_path / name))
+    assert loaded.checkpoint.name == name and torch.equal(tokens(loaded), tokens(model))
+
+
+def test_a_relative_path_and_a_slash_at_the_end(
+    folder: Path, model: AmusedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert torch.equal(tokens(load_model(f"{folder.name}/")), tokens(model))
+
+
+def test_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert open_checkpoint(f"~/{folder.name}").factor == 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_weights_stay_on_disk(folder: Path) -> None:
+    checkpoint = open_checkpoint(folder)
+    modules = {
+        "transformer": build_transformer(checkpoint),
+        "vqvae": build_vq(checkpoint).module,
+        "text_encoder": build_text(checkpoint).module,
+    }
+    for part, module in modules.items():
+        for key, value in module.named_parameters():
+            assert mapped_from(value).startswith(str(folder / part)), key
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_on_disk_unless_a_cast_is_asked_for(copy: Path, dtype: torch.dtype) -> None:
+    cast(copy / WEIGHTS, dtype)
+    checkpoint = open_checkpoint(copy)
+    assert {value.dtype for value in checkpoint.state("transformer").values()} == {dtype}
+    kept = build_transformer(checkpoint)
+    assert kept.encoder_proj.weight.dtype == dtype and mapped_from(kept.encoder_proj.weight)
+    wide = build_transformer(checkpoint, torch.float32)
+    assert {value.dtype for value in wide.parameters()} == {torch.float32}
+
+
+def test_no_weight_asks_for_a_gradient(model: AmusedModel) -> None:
+    for module in (model.transformer, model.text.module, model.vq.module):
+        assert not module.training and not any(value.requires_grad for value in module.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_stored_in_half_precision_runs_on_a_cpu(copy: Path, dtype: torch.dtype) -> None:
+    for file in ALL:
+        cast(copy / file, dtype)
+    model = load_model(copy)
+    assert model.transformer.encoder_proj.weight.dtype == torch.float32
+    assert next(model.vq.module.parameters()).dtype == torch.float32
+    assert torch.isfinite(model.generate("a cat", steps=2).images).all()
+
+
+def test_parts_in_different_dtypes(copy: Path) -> None:
+    cast(copy / "text_encoder/model.safetensors", torch.float16)
+    assert torch.isfinite(load_model(copy).generate("a cat", steps=2).images).all()
+
+
+def variant(folder: Path, name: str, keep: bool) -> None:
+    for file in ALL:
+        path = folder / file
+        shutil.copy(path, path.with_name(f"{path.stem}.{name}.safetensors"))
+        if not keep:
+            path.unlink()
+
+
+def test_a_variant_by_name(copy: Path, model: AmusedModel) -> None:
+    variant(copy, "fp16", keep=True)
+    cast(copy / "transformer/diffusion_pytorch_model.fp16.safetensors", torch.float16)
+    assert open_checkpoint(copy).state("transformer")["encoder_proj.weight"].dtype == torch.float32
+    assert open_checkpoint(copy, "fp16").state("transformer")["encoder_proj.weight"].dtype == torch.float16
+    assert torch.equal(tokens(load_model(copy)), tokens(model))
+
+
+def test_the_only_variant_is_taken(copy: Path, model: AmusedModel) -> None:
+    variant(copy, "fp16", keep=False)
+    assert torch.equal(tokens(load_model(copy)), tokens(model))
+    assert torch.equal(tokens(load_model(copy, variant="fp16")), tokens(model))
+
+
+def test_two_variants_and_no_choice(copy: Path) -> None:
+    variant(copy, "fp16", keep=True)
+    variant(copy, "bf16", keep=False)
+    (copy / "transformer/diffusion_pytorch_model.fp16.bf16.safetensors").unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model.bf16.safetensors, .*fp16.safetensors"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("name", ["fp16", "", "non_ema"])
+def test_an_absent_variant(copy: Path, name: str) -> None:
+    if not name:
+        assert load_model(copy, variant=name)
+        return
+    with pytest.raises(CheckpointError, match=rf"variant '{name}'.*holds config.json, diffusion_pytorch_model"):
+        load_model(copy, variant=name)
+
+
+def shard(file: Path, infix: str = "") -> list[Path]:
+    """Splits a weight file in two, with diffusers' index."""
+    state = list(load_file(file).items())
+    where: dict[str, Any] = {}
+    shards = []
+    for index, part in enumerate((state[::2], state[1::2])):
+        shards.append(file.with_name(f"{file.stem}{infix}-{index + 1:05}-of-00002.safetensors"))
+        save_file(dict(part), shards[-1], metadata={"format": "pt"})
+        where.update({key: shards[-1].name for key, _ in part})
+    index_file = file.with_name(f"{file.stem}.safetensors.index{infix}.json")
+    index_file.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": where}))
+    file.unlink()
+    return shards
+
+
+def test_shards(copy: Path, model: AmusedModel) -> None:
+    for file in ALL:
+        shard(copy / file)
+    assert torch.equal(tokens(load_model(copy)), tokens(model))
+
+
+@pytest.mark.parametrize("name", ["fp16", None])
+def test_shards_of_a_variant(copy: Path, model: AmusedModel, name: str | None) -> None:
+    """Also where it is the only one and is not asked for by name."""
+    for file in ALL:
+        shard(copy / file, ".fp16")
+    assert torch.equal(tokens(load_model(copy, variant=name)), tokens(model))
+
+
+def test_a_missing_shard(copy: Path) -> None:
+    gone = shard(copy / WEIGHTS)[1]
+    gone.unlink()
+    with pytest.raises(CheckpointError, match=gone.name):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("index", ["{}", '{"weight_map": 5}', '{"weight_map": {"a": 5}}', "[]", "{"])
+def test_a_broken_index(copy: Path, index: str) -> None:
+    shard(copy / WEIGHTS)
+    (copy / "transformer/diffusion_pytorch_model.safetensors.index.json").write_text(index)
+    with pytest.raises(CheckpointError, match="index.json"):
+        load_model(copy)
+
+
+def test_an_index_stays_in_its_folder(copy: Path, tmp_path: Path) -> None:
+    shutil.move(copy / WEIGHTS, tmp_path / "outside.safetensors")
+    keys = load_file(tmp_path / "outside.safetensors")
+    index = {"weight_map": dict.fromkeys(keys, "../../outside.safetensors")}
+    (copy / "transformer/diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="outside.safetensors"):
+        load_model(copy)
+
+
+def test_a_stored_constant_buffer_is_ignored(copy: Path, model: AmusedModel) -> None:
+    """Text encoders written by older transformers versions carry their position ids."""
+    file = copy / "text_encoder/model.safetensors"
+    state = {**load_file(file), "text_model.embeddings.position_ids": torch.arange(24)[None]}
+    save_file(state, file, metadata={"format": "pt"})
+    assert torch.equal(tokens(load_model(copy)), tokens(model))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "allowed"),
+    [
+        ("dtype", "float32", "auto, fp32, fp16, bf16"),
+        ("dtype", "", "auto, fp32, fp16, bf16"),
+        ("dtype", None, "auto, fp32, fp16, bf16"),
+        ("dtype", [], "auto, fp32, fp16, bf16"),
+        ("dtype", torch.float16, "auto, fp32, fp16, bf16"),
+        ("device", "xpu", "auto, cpu, cuda, mps"),
+        ("device", "", "auto, cpu, cuda, mps"),
+        ("device", None, "auto, cpu, cuda, mps"),
+        ("device", 5, "auto, cpu, cuda, mps"),
+        ("device", "cpu:x", "cpu:x"),
+        ("device", "cuda:9999", "cannot be used here"),
+    ],
+    ids=str,
+)
+def test_refused_arguments(folder: Path, argument: str, value: Any, allowed: str) -> None:
+    with pytest.raises(AmusedError) as caught:
+        load_model(folder, **{argument: value})
+    text = str(caught.value)
+    assert argument in text and repr(value) in text and allowed in text and "\n" not in text
+
+
+def test_a_torch_device_is_a_device(folder: Path) -> None:
+    assert load_model(folder, device=torch.device("cpu")).device == torch.device("cpu")
