@@ -1,0 +1,1 @@
+"""Training of the embedded model: data, VQ-GAN, masked tokens. See docs/training.md."""

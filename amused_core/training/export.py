@@ -1,0 +1,80 @@
+"""Write the trained parts as a folder in diffusers' layout, which `AmusedPipeline.from_pretrained` loads unchanged.
+
+python -m amused_core.training.export --run RUN --output FOLDER [--cfg X]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .checkpoints import load_checkpoint
+from .masked import MaskedTrainer
+from .networks import MASK_ID
+from .tokenizer import save_tokenizer
+from .tokens import load_vq
+
+NAME = "aMUSEd embedded 128"
+
+
+def recommendation(cfg: float, side: int = 128) -> dict[str, Any]:
+    """The content of amused.json: the settings this model is meant to be used with."""
+    settings = {"cfg": cfg, "steps": 12, "temperature": [2.0, 0.0], "schedule": "cosine", "width": side, "height": side}
+    return {"name": NAME, "recommended": settings}
+
+
+def write_folder(
+    folder: Path,
+    vqvae: nn.Module,
+    transformer: nn.Module,
+    text_encoder: nn.Module,
+    tokenizer: Any,
+    mask_id: int,
+    cfg: float,
+) -> None:
+    """Write a diffusers folder in half precision, file by file, so that a reader never meets half a file."""
+    from diffusers import AmusedPipeline, AmusedScheduler
+
+    pipeline = AmusedPipeline(vqvae, tokenizer, text_encoder, transformer, AmusedScheduler(mask_token_id=mask_id))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        fresh = Path(name)
+        pipeline.to(torch.float16).save_pretrained(fresh)
+        save_tokenizer(tokenizer, fresh / "tokenizer")
+        settings = recommendation(cfg, vqvae.config.sample_size)
+        (fresh / "amused.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        for source in sorted(path for path in fresh.rglob("*") if path.is_file()):
+            target = folder / source.relative_to(fresh)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+            target.chmod(0o644)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Export RUN/vq.safetensors and the averaged weights of RUN/masked.safetensors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--cfg", type=float, default=1.5, help="recommended guidance, chosen by evaluation")
+    args = parser.parse_args(argv)
+    trainer = MaskedTrainer(load_checkpoint(args.run / "tokens.safetensors")[0]["tokens"])
+    trainer.load(args.run / "masked.safetensors")
+    trainer.use_ema()
+    refined = args.run / "vq-refined.safetensors"
+    vqvae = load_vq(refined if refined.exists() else args.run / "vq.safetensors")
+    parts = (vqvae, trainer.transformer.eval(), trainer.text_encoder.eval(), trainer.tokenizer)
+    write_folder(args.output, *parts, MASK_ID, args.cfg)
+    size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())
+    print(f"{args.output}: step {trainer.step_count}, {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

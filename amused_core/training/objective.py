@@ -1,0 +1,71 @@
+"""The masked-token objective: which tokens are hidden, and the loss on them. Pure functions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+ALL_SHARE, BLOCK_SHARE = 0.1, 0.15
+
+
+def mask_ratio(time: Tensor) -> Tensor:
+    """Cosine schedule of MaskGIT (Chang et al. 2022): `time` 0..1 -> the part of the tokens that is masked, 1..0."""
+    return torch.cos(time * (math.pi / 2))
+
+
+def random_mask(height: int, width: int, ratio: float, generator: Generator) -> Tensor:
+    """Bool `[height, width]` with `ratio` of the cells (at least one) masked anywhere."""
+    count = max(1, round(ratio * height * width))
+    mask = torch.zeros(height * width, dtype=torch.bool)
+    mask[torch.randperm(height * width, generator=generator)[:count]] = True
+    return mask.reshape(height, width)
+
+
+def block_mask(height: int, width: int, generator: Generator) -> Tensor:
+    """Bool `[height, width]` with one rectangle masked, each side at least a quarter of the grid: inpainting."""
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    spans = []
+    for length in (height, width):
+        size = int(torch.randint(max(1, length // 4), length + 1, (), generator=generator))
+        start = int(torch.randint(length - size + 1, (), generator=generator))
+        spans.append(slice(start, start + size))
+    mask[spans[0], spans[1]] = True
+    return mask
+
+
+def sample_masks(batch: int, height: int, width: int, generator: Generator) -> Tensor:
+    """Bool `[batch, height, width]`: a tenth wholly masked (every drawing starts so), 15 % blocks, the rest random."""
+    masks = []
+    for choice, time in torch.rand((batch, 2), generator=generator).tolist():
+        if choice < ALL_SHARE:
+            masks.append(torch.ones(height, width, dtype=torch.bool))
+        elif choice < ALL_SHARE + BLOCK_SHARE:
+            masks.append(block_mask(height, width, generator))
+        else:
+            masks.append(random_mask(height, width, float(mask_ratio(torch.tensor(time))), generator))
+    return torch.stack(masks)
+
+
+def code_weights(tokens: Tensor, codes: int, limit: float = 10.0) -> Tensor:
+    """Loss weight of every code, float `[codes]`: one, but less for a code over `limit` times as frequent as the mean.
+
+    Nearly half of all tokens are flat background; at full weight they drown everything else at the start.
+    """
+    counts = torch.bincount(tokens.flatten(), minlength=codes).float()
+    return (limit * counts.mean() / counts.clamp_min(1)).clamp_max(1)
+
+
+def masked_loss(logits: Tensor, tokens: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross entropy over the masked cells only: logits `[B, K, h, w]`, tokens int64 `[B, h, w]`, mask bool.
+
+    `weights` `[K]` makes it a weighted mean, by the right token.
+    """
+    return F.cross_entropy(logits.permute(0, 2, 3, 1)[mask], tokens[mask], weight=weights)
+
+
+def masked_accuracy(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """The part of the masked cells whose likeliest token is the right one."""
+    return (logits.argmax(1) == tokens)[mask].float().mean()

@@ -1,0 +1,218 @@
+"""Train the VQ-GAN (no adversary: an autoencoder with a codebook) of the embedded model.
+
+python -m amused_core.training.vq --run RUN [--minutes 20 | --steps N]     start or go on
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from .checkpoints import (
+    load_checkpoint,
+    load_module,
+    load_optimizer,
+    module_tensors,
+    optimizer_tensors,
+    save_checkpoint,
+)
+from .codebook import Codebook
+from .data import compose_all, find_font, render_all, render_broad
+from .grids import save_grid
+from .progress import Log, progress_bar, psnr, step_generator
+from .things import THINGS
+from .vq_data import draw_batch
+from .vq_init import init_vq
+
+VQ_CONFIG: dict[str, Any] = {
+    "block_out_channels": [16, 32, 48, 96],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 1,
+    "latent_channels": 16,
+    "vq_embed_dim": 16,
+    "num_vq_embeddings": 1024,
+    "norm_num_groups": 8,
+    "sample_size": 128,
+    "mid_block_add_attention": False,
+    "lookup_from_codebook": True,
+    "force_upcast": True,
+}
+LEARNING_RATE = 7e-4
+_PLAIN_UNTIL, _FULL_FROM, _RESEED_UNTIL = 0.12, 0.7, 0.8  # parts of the run
+_WARM_UP = 100
+
+
+def build_vq(config: dict[str, Any] = VQ_CONFIG) -> nn.Module:
+    """diffusers' `VQModel` with `config`."""
+    from diffusers import VQModel
+
+    return VQModel(**config)
+
+
+class ColourHeads(nn.Module):
+    """1x1 RGB read-outs of the decoder's inner features: they make every level carry colour. Not part of the model."""
+
+    def __init__(self, model: nn.Module, generator: Generator) -> None:
+        super().__init__()
+        widths = list(reversed(model.config.block_out_channels))
+        self.heads = nn.ModuleList(nn.Conv2d(width, 3, 1) for width in widths[:1] + widths[:-1])
+        self.features: list[Tensor] = []
+        for head in self.heads:
+            nn.init.normal_(head.weight, 0, head.in_channels**-0.5, generator=generator)
+            nn.init.constant_(head.bias, 0.7)
+        for block in [model.decoder.mid_block, *model.decoder.up_blocks[: len(widths) - 1]]:
+            block.register_forward_hook(lambda module, args, output: self.features.append(output))
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Mean L1 between the read-outs of the last forward pass and the average-pooled `target` `[B, 3, H, W]`."""
+        losses = []
+        for head, feature in zip(self.heads, self.features, strict=True):
+            losses.append(F.l1_loss(head(feature), F.adaptive_avg_pool2d(target, feature.shape[-2:])))
+        return torch.stack(losses).mean()
+
+
+def picture_loss(output: Tensor, target: Tensor) -> Tensor:
+    """L1 + 2 MSE + half the L1 of the gradients + half the L1 at a quarter of the size; both `[B, 3, H, W]`."""
+    difference = output - target
+    gradient = difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
+    coarse = F.avg_pool2d(difference, 4).abs().mean()
+    return difference.abs().mean() + 2 * difference.square().mean() + 0.5 * gradient + 0.5 * coarse
+
+
+def learning_rate_factor(step: int, progress: float, floor: float = 0.03) -> float:
+    """Linear warm-up, then a cosine down to `floor`; `progress` is the part of the run that is done, 0..1."""
+    cosine = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return min(1.0, (step + 1) / _WARM_UP) * cosine
+
+
+class VQTrainer:
+    """The state of one run: model, codebook, optimizer, step. `things`, `emoji`: uint8 RGBA `[N, 4, H, W]`."""
+
+    def __init__(self, things: Tensor, emoji: Tensor, seed: int = 0, config: dict[str, Any] = VQ_CONFIG) -> None:
+        self.things, self.emoji, self.seed = things, emoji, seed
+        self.model = build_vq(config).to(memory_format=torch.channels_last)
+        generator = step_generator(seed, -1)
+        init_vq(self.model, torch.cat([draw_batch(things, emoji, generator, False) for _ in range(4)]), generator)
+        self.heads = ColourHeads(self.model, generator)
+        self.codebook = Codebook(self.model.quantize.embedding.weight)
+        self.model.quantize.embedding.weight.requires_grad_(False)
+        parameters = [p for p in [*self.model.parameters(), *self.heads.parameters()] if p.requires_grad]
+        self.parameters = parameters
+        self.optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+        self.step_count, self.seconds = 0, 0.0
+
+    def step(self, progress: float) -> dict[str, float]:
+        """One update at `progress` (0..1) of the run; returns the loss and the PSNR of its batch."""
+        started = time.monotonic()
+        generator = step_generator(self.seed, self.step_count)
+        full = progress >= _FULL_FROM or self.step_count % 4 == 3
+        target = draw_batch(self.things, self.emoji, generator, full).contiguous(memory_format=torch.channels_last)
+        self.heads.features.clear()
+        latents = self.model.quant_conv(self.model.encoder(target))
+        commit = latents.new_zeros(())
+        quantised = latents
+        if progress >= _PLAIN_UNTIL:
+            if not self.codebook.ready:
+                self._start_codebook(generator)
+            quantised, commit = self.codebook.quantise(latents)
+            self.codebook.update(latents.detach())
+            if self.step_count % 200 == 0 and progress < _RESEED_UNTIL:
+                self.codebook.reseed(latents.detach(), generator)
+        output = self.model.decoder(self.model.post_quant_conv(quantised))
+        head_weight = 0.5 if progress < 0.3 else 0.1
+        loss = picture_loss(output, target) + head_weight * self.heads.loss(target) + 0.1 * commit
+        self._update(loss, learning_rate_factor(self.step_count, progress))
+        self.step_count += 1
+        self.seconds += time.monotonic() - started
+        return {"loss": float(loss.detach()), "psnr": float(psnr(output.detach(), target).mean())}
+
+    def _update(self, loss: Tensor, factor: float) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * factor
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def _start_codebook(self, generator: Generator) -> None:
+        batches = (draw_batch(self.things, self.emoji, generator, False) for _ in range(60))
+        self.codebook.start(
+            torch.cat([self.model.quant_conv(self.model.encoder(batch)) for batch in batches]), generator
+        )
+        self.heads.features.clear()
+
+    def save(self, path: Path) -> None:
+        """Write everything that the run needs to go on."""
+        tensors = module_tensors("model", self.model) | module_tensors("heads", self.heads)
+        tensors |= self.codebook.tensors("codebook") | optimizer_tensors("optimizer", self.optimizer)
+        save_checkpoint(path, tensors, {"step": self.step_count, "seconds": self.seconds, "seed": self.seed})
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        tensors, meta = load_checkpoint(path)
+        load_module("model", self.model, tensors)
+        load_module("heads", self.heads, tensors)
+        self.codebook.load("codebook", tensors)
+        load_optimizer("optimizer", self.optimizer, tensors)
+        self.step_count, self.seconds, self.seed = meta["step"], meta["seconds"], meta["seed"]
+
+
+@torch.no_grad()
+def round_trip(model: nn.Module, pictures: Tensor) -> Tensor:
+    """Encode, quantise and decode float `[B, 3, H, W]` pictures one by one, as diffusers' `VQModel` does."""
+    return torch.cat([model.decode(model.encode(picture[None]).latents).sample for picture in pictures]).clamp(0, 1)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train until `--minutes` of training time or `--steps` are reached; goes on from the checkpoint in the folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", required=True, type=Path, help="folder for checkpoints, curve and grids")
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--steps", type=int, help="stop after this many steps instead of --minutes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    font = find_font(args.font)
+    things = render_all([thing.glyph for thing in THINGS], font)
+    trainer = VQTrainer(things, render_broad(font), args.seed)
+    checkpoint = args.run / "vq.safetensors"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    samples = compose_all(things)[:: len(THINGS) // 12 or 1][:16]
+    log = Log(args.run / "vq.csv", ("step", "seconds", "loss", "psnr"), trainer.step_count)
+
+    def progress() -> float:
+        return trainer.step_count / args.steps if args.steps else trainer.seconds / (60 * args.minutes)
+
+    with progress_bar("VQ") as bar:
+        while progress() < 1:
+            log.add(trainer.step_count + 1, trainer.seconds, trainer.step(progress()))
+            bar(progress(), log.text())
+            if trainer.step_count % 1000 == 0:
+                trainer.save(checkpoint)
+                log.plot(args.run / "vq.png", "psnr")
+                save_grid(
+                    torch.cat([samples, round_trip(trainer.model, samples)]), args.run / "vq-grid.png", len(samples)
+                )
+                trainer.heads.features.clear()
+    trainer.save(checkpoint)
+    log.plot(args.run / "vq.png", "psnr")
+    pictures = compose_all(things)
+    values = psnr(round_trip(trainer.model, pictures), pictures)
+    print(f"round trip of {len(pictures)} pictures: {values.mean():.2f} dB mean, {values.min():.2f} dB worst")
+
+
+if __name__ == "__main__":
+    main()
