@@ -41,16 +41,15 @@ def draw(pipeline: Any, texts: Sequence[str], cfg: float, seed: int, batch: int 
     return torch.cat(pictures)
 
 
-def measure(pictures: Tensor, references: Tensor, backgrounds: int) -> dict[str, float]:
-    """Compare `[T * backgrounds, 3, H, W]` with the pictures that were asked for.
+def measure(pictures: Tensor, references: Tensor, wanted: Tensor, backgrounds: int) -> dict[str, float]:
+    """Compare drawn `[B, 3, H, W]` with the `references` `[T * backgrounds, 3, H, W]` that were `wanted` (`[B]`).
 
     `psnr` and `psnr_worst_tenth` in dB; `picture@1`: the nearest of all references (at 32x32) is the right one;
     `thing@1`: it shows at least the right thing.
     """
     small = [F.adaptive_avg_pool2d(batch, 32).flatten(1) for batch in (pictures, references)]
     nearest = torch.cdist(*small).argmin(1)
-    wanted = torch.arange(len(pictures))
-    values = psnr(pictures, references)
+    values = psnr(pictures, references[wanted])
     return {
         "psnr": float(values.mean()),
         "psnr_worst_tenth": float(values.quantile(0.1)),
@@ -68,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--cfg", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0])
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--rotate", action="store_true", help="one background per thing, in turn, instead of all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
@@ -76,20 +76,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     pipeline = AmusedPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     references = compose_all(render_all([thing.glyph for thing in THINGS], find_font(args.font)))
+    count = len(BACKGROUNDS)
+    wanted = torch.arange(len(references))
+    if args.rotate:
+        wanted = torch.tensor([thing * count + thing % count for thing in range(len(THINGS))])
+    texts = [prompts()[index] for index in wanted.tolist()]
     results = {}
     for cfg in args.cfg:
-        pictures = draw(pipeline, prompts(), cfg, args.seed, num_inference_steps=args.steps)
-        results[str(cfg)] = measure(pictures, references, len(BACKGROUNDS))
-        values = psnr(pictures, references).reshape(len(THINGS), -1).mean(1)
-        weakest = [f"{THINGS[i].name} {values[i]:.1f}" for i in values.argsort()[:8].tolist()]
-        print(
-            f"cfg {cfg}:",
-            {k: round(v, 3) for k, v in results[str(cfg)].items()},
-            "weakest:",
-            ", ".join(weakest),
-            flush=True,
-        )
-        save_grid(pictures, args.output / f"grid-cfg{cfg:g}.png", columns=4 * len(BACKGROUNDS))
+        pictures = draw(pipeline, texts, cfg, args.seed, num_inference_steps=args.steps)
+        results[str(cfg)] = measure(pictures, references, wanted, count)
+        values = psnr(pictures, references[wanted])
+        weakest = [f"{texts[i]} {values[i]:.1f}" for i in values.argsort()[:8].tolist()]
+        numbers = ", ".join(f"{name} {value:.3f}" for name, value in results[str(cfg)].items())
+        print(f"cfg {cfg:g}, {len(texts)} pictures: {numbers}; weakest: {', '.join(weakest)}", flush=True)
+        save_grid(pictures, args.output / f"grid-cfg{cfg:g}.png", columns=10 if args.rotate else 4 * count)
     (args.output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
