@@ -47,7 +47,7 @@ def learning_rate_factor(step: int, progress: float, hold: float = 0.5, floor: f
 def things_in_play(step: int, total: int, first: int = 6, hold: int = 75, pace: int = 12) -> int:
     """How many things are trained on at `step`: a few at the start, then one more every `pace` steps.
 
-    With all things from the start, the model learns the backgrounds and then stands still for a thousand steps, because
+    With all things from the start, the model learnt the backgrounds and then stood still for hundreds of steps, because
     each thing's own signal is too rare. With six it tells them apart after fifty steps, and new ones follow quickly.
     """
     return min(total, first + max(0, step - hold) // pace)
