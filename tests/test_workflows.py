@@ -24,7 +24,7 @@ SIZES = {
     "image_to_image": [(128, 128)] * 2,
     "inpaint": [(128, 128)] * 2,
     "outpaint": [(64, 128), (128, 128)],
-    "regional_prompts": [(256, 128)],
+    "regional_prompts": [(128, 128)],
     "text_to_image": [(128, 128)],
 }
 MENU_VALUES = {"fixed", "increment", "decrement", "randomize"}

@@ -162,7 +162,7 @@ def image_to_image() -> Workflow:
     load = loader(flow)
     picture = drawn_picture(flow, load, "a red apple on a white background", seed=1)
     save(flow, picture[0], "amused/image_to_image_before", "Before")
-    words = prompt(flow, load, "a red balloon on a white background", "What it becomes")
+    words = prompt(flow, load, "a strawberry on a white background", "What it becomes")
     tokens = flow.add("AmusedVQEncode", pixels=picture[0], vae=load[2], sides="crop", tile_size=0)
     changed = sampler(flow, load, words, tokens[0], seed=2, denoise=0.7)
     save(flow, decode(flow, load, changed)[0], "amused/image_to_image", "After")
@@ -180,14 +180,14 @@ def inpaint() -> Workflow:
         + REPLACE,
     )
     load = loader(flow)
-    picture = drawn_picture(flow, load, "a cat on a yellow background", seed=1)
+    picture = drawn_picture(flow, load, "a frog on a yellow background", seed=1)
     save(flow, picture[0], "amused/inpaint_before", "Before")
     nothing = flow.add("SolidMask", "Nothing masked", value=0.0, width=128, height=128)
-    patch = flow.add("SolidMask", "The masked part", value=1.0, width=128, height=64)
+    patch = flow.add("SolidMask", "The right half", value=1.0, width=64, height=128)
     mask = flow.add(
-        "MaskComposite", "Where to draw", destination=nothing[0], source=patch[0], x=0, y=64, operation="add"
+        "MaskComposite", "Where to draw", destination=nothing[0], source=patch[0], x=64, y=0, operation="add"
     )
-    words = prompt(flow, load, "a cat on a yellow background", "What the part shows")
+    words = prompt(flow, load, "a panda on a yellow background", "What the part shows")
     hole = flow.add(
         "AmusedInpaintMask",
         pixels=picture[0],
@@ -244,12 +244,12 @@ def regional_prompts() -> Workflow:
         "work as with every native model. The masks are half of the picture each.",
     )
     load = loader(flow)
-    left = prompt(flow, load, "an apple on a white background", "Left half")
-    right = prompt(flow, load, "a banana on a white background", "Right half")
-    black = flow.add("SolidMask", "Nothing", value=0.0, width=256, height=128)
-    white = flow.add("SolidMask", "Half a picture", value=1.0, width=128, height=128)
+    left = prompt(flow, load, "a cat on a yellow background", "Left half")
+    right = prompt(flow, load, "a dog on a blue background", "Right half")
+    black = flow.add("SolidMask", "Nothing", value=0.0, width=128, height=128)
+    white = flow.add("SolidMask", "Half a picture", value=1.0, width=64, height=128)
     halves = []
-    for words, x, side in ((left, 0, "left"), (right, 128, "right")):
+    for words, x, side in ((left, 0, "left"), (right, 64, "right")):
         mask = flow.add(
             "MaskComposite", f"The {side} half", destination=black[0], source=white[0], x=x, y=0, operation="add"
         )
@@ -263,7 +263,7 @@ def regional_prompts() -> Workflow:
             )
         )
     both = flow.add("ConditioningCombine", conditioning_1=halves[0][0], conditioning_2=halves[1][0])
-    start = empty(flow, load, width=256, height=128)
+    start = empty(flow, load)
     drawn = flow.add(
         "AmusedSampler",
         model=load[0],
@@ -278,18 +278,23 @@ def regional_prompts() -> Workflow:
 
 
 def batch_of_variations() -> Workflow:
-    """Nine pictures of one prompt at once."""
+    """Six variations of one picture at once."""
     flow = Workflow(
         "batch_of_variations",
         "## A batch of variations\n\n"
-        "`batch_size` pictures at once. With the seeding *per_image* picture i has seed + i and is the same alone: "
-        "to get the third one again, set a batch size of 1 and add 2 to the seed.\n\n"
-        "A higher `temperature_start` varies more.",
+        "Six variations of one picture at once: the stock **Repeat Latent Batch** copies its tokens, and the sampler "
+        "draws other ones of them anew in each copy (`denoise` says how many).\n\n"
+        "With the seeding *per_image* picture i has seed + i and is the same alone: to get the third one again, "
+        "set the amount to 1 and add 2 to the seed.\n\n"
+        "A prompt alone varies little here, since the embedded model has seen one picture of each thing. With "
+        "amused-256 or amused-512 a `batch_size` in **aMUSEd empty latent** is enough.\n\n" + REPLACE,
     )
     load = loader(flow)
-    words = prompt(flow, load, "a flower")
-    start = empty(flow, load, batch_size=6)
-    drawn = sampler(flow, load, words, start[0], seed=100, temperature_start=4.0)
+    picture = drawn_picture(flow, load, "a red apple on a white background", seed=1)
+    words = prompt(flow, load, "a strawberry on a white background", "What the variations show")
+    tokens = flow.add("AmusedVQEncode", pixels=picture[0], vae=load[2], sides="crop", tile_size=0)
+    copies = flow.add("RepeatLatentBatch", samples=tokens[0], amount=6)
+    drawn = sampler(flow, load, words, copies[0], seed=100, denoise=0.5)
     save(flow, decode(flow, load, drawn)[0], "amused/variation")
     return flow
 
