@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import sampling
+from .host import model_sampling, sampling
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 TEMPERATURE = {"min": 0.0, "max": 100.0, "step": 0.1}
@@ -165,4 +165,4 @@ class AmusedScheduler(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, schedule: str, steps: int, denoise: float) -> io.NodeOutput:
         """Makes the mask ratios."""
-        return io.NodeOutput(sampling.amused_sigmas(model, schedule, steps, denoise))
+        return io.NodeOutput(model_sampling.amused_sigmas(model, schedule, steps, denoise))

@@ -1,9 +1,11 @@
 """Adapters from `amused_core` to ComfyUI: the only place of the pack that imports `comfy`."""
 
-from . import compat, folders, sampling
+from . import compat, folders
+from .model_sampling import amused_scheduler
+from .sampling import sample_amused
 
 
 def register() -> None:
     """Makes the model folder and the sampler and schedule named "amused" known to ComfyUI; may be called again."""
     folders.register()
-    compat.register_sampler("amused", sampling.sample_amused, sampling.amused_scheduler)
+    compat.register_sampler("amused", sample_amused, amused_scheduler)

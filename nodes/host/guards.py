@@ -86,7 +86,7 @@ def sampled_model(wrapped: Any) -> AmusedBaseModel:
         AmusedError: it is another model, or its sampling was replaced by a 'ModelSampling...' node.
     """
     from .model import AmusedBaseModel
-    from .sampling import AmusedModelSampling
+    from .model_sampling import AmusedModelSampling
 
     inner = wrapped
     while not isinstance(inner, AmusedBaseModel) and hasattr(inner, "inner_model"):

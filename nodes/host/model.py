@@ -22,7 +22,7 @@ from ...amused_core.loading import load_state
 from . import guards
 from .latent_format import AmusedLatentFormat
 from .layers import comfy_layers, patch_response_norms
-from .sampling import AmusedModelSampling
+from .model_sampling import AmusedModelSampling
 from .uvit import HostUVit, attend
 
 AESTHETIC_SCORE = 6.0

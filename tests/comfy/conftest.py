@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.comfy import graphs
 from tests.comfy.harness import COMFYUI_DIR, Comfy
 from tests.tiny import write_tiny_checkpoint
 
@@ -30,3 +31,10 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Comfy:
     write_tiny_checkpoint(models / "amused" / "tiny512", downsample=True, seed=1)
     write_tiny_checkpoint(models / "diffusers" / "tiny8", downsample=False, seed=2, factor=8)
     return Comfy(models)
+
+
+@pytest.fixture
+def start(comfy: Comfy) -> tuple[graphs.Node, graphs.Node, graphs.Node]:
+    """A loader, prompts and an empty latent."""
+    loader = graphs.load(comfy)
+    return loader, graphs.prompts(comfy, loader), graphs.empty(comfy, loader)

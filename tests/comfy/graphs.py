@@ -88,3 +88,8 @@ def block_mask(height: int = 32, width: int = 32) -> Tensor:
 def tokens(latent: dict[str, Tensor]) -> Tensor:
     """Tokens int64 [B,h,w] of a LATENT; -1 where masked."""
     return latent["samples"][:, 0].long() - 1
+
+
+def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
+    """Whether two LATENTs hold the same tokens."""
+    return torch.equal(one["samples"], two["samples"])

@@ -114,6 +114,12 @@ class Comfy:
         values = [STORE.pop(key) for key in keys]
         return values[0] if len(values) == 1 else values
 
+    def finish(self, node: SimpleNamespace) -> None:
+        """Runs the graph that ends in an output node, such as "SaveLatent"."""
+        prompt: dict[str, Any] = {}
+        self._collect(node, prompt)
+        self.prompt(prompt)
+
     def prompt(self, prompt: dict[str, Any]) -> None:
         """Runs a prompt in API format; raises `GraphError` with ComfyUI's own message."""
         self.steps.clear()

@@ -89,7 +89,10 @@ def test_the_defaults_are_those_of_generate(amused, model: AmusedModel) -> None:
 
 
 def test_a_batch(amused, model: AmusedModel, capsys: pytest.CaptureFixture[str]) -> None:
-    assert amused("a cat", "--batch", "3", "--steps", "1", "--output", "new/folder/x.y.png", "--save-tokens", "n/t.npy") == 0
+    assert (
+        amused("a cat", "--batch", "3", "--steps", "1", "--output", "new/folder/x.y.png", "--save-tokens", "n/t.npy")
+        == 0
+    )
     assert sorted(path.name for path in Path("new/folder").iterdir()) == ["x.y-0.png", "x.y-1.png", "x.y-2.png"]
     want = model.generate("a cat", steps=1, batch_size=3)
     for index in range(3):
@@ -177,11 +180,11 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0 and "usage: amused" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM\0\0", b"\xff\xd8\xff\xe0\0\x10JFIF"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM\0\0", b"\xff\xd8\xff\xe0\0\x10JFIF"]
+)
 @pytest.mark.parametrize("flag", ["--image", "--mask"])
-def test_unreadable_pictures(
-    amused, capsys: pytest.CaptureFixture[str], png: Path, content: bytes, flag: str
-) -> None:
+def test_unreadable_pictures(amused, capsys: pytest.CaptureFixture[str], png: Path, content: bytes, flag: str) -> None:
     Path("bad.png").write_bytes(content)
     options = [flag, "bad.png"] if flag == "--image" else ["--image", str(png), flag, "bad.png"]
     refused(amused, capsys, options, "bad.png", "picture")
@@ -192,7 +195,9 @@ def test_a_truncated_picture(amused, capsys: pytest.CaptureFixture[str], png: Pa
     refused(amused, capsys, ["--image", "half.png"], "half.png", "picture")
 
 
-def test_a_decompression_bomb(amused, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, png: Path) -> None:
+def test_a_decompression_bomb(
+    amused, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, png: Path
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     refused(amused, capsys, ["--image", str(png)], "picture")
 

@@ -60,7 +60,11 @@ def test_each_picture_has_its_own_stream() -> None:
     together = [batch.gumbel(probs[..., 0]), batch.codes(probs, unknown), batch.cells(unknown, torch.tensor(0.5))]
     for row, seed in enumerate([5, 6, 7]):
         one = PerImageDraws([seed])
-        alone = [one.gumbel(probs[:1, :, 0]), one.codes(probs[:1], unknown[:1]), one.cells(unknown[:1], torch.tensor(0.5))]
+        alone = [
+            one.gumbel(probs[:1, :, 0]),
+            one.codes(probs[:1], unknown[:1]),
+            one.cells(unknown[:1], torch.tensor(0.5)),
+        ]
         for a, b in zip(alone, together, strict=True):
             assert torch.equal(a[0], b[row])
 

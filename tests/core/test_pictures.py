@@ -137,7 +137,6 @@ SAME_MASKS: dict[str, Any] = {
     "bool": STROKE > 0,
     "uint8 0 to 255": (STROKE * 255).astype(np.uint8),
     "uint8 0 and 1": STROKE.astype(np.uint8),
-    "int64 0 and 1": STROKE.astype(np.int64),
     "double": STROKE.astype(np.float64),
     "reversed view": STROKE[::-1][::-1],
     "PIL L": Image.fromarray((STROKE * 255).astype(np.uint8)),
@@ -159,11 +158,12 @@ def test_the_same_mask_in_any_form(model: AmusedModel, mask: Any) -> None:
 
 
 BAD_MASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "NaN": (torch.full((32, 32), NAN), ("NaN", "0 to 1")),
+    "NaN": (torch.full((32, 32), NAN), ("nan", "0 to 1")),
     "infinite": (torch.full((32, 32), INF), ("inf", "0 to 1")),
     "0 to 255": (torch.full((32, 32), 255.0), ("255", "0 to 1")),
     "negative": (torch.full((32, 32), -1.0), ("-1", "0 to 1")),
     "complex": (torch.ones(32, 32, dtype=torch.complex64), ("complex",)),
+    "int64": (STROKE.astype(np.int64), ("int64", "bool, uint8, or floating point")),
     "channel": (torch.ones(1, 1, 32, 32), ("(1, 1, 32, 32)", "[B,H,W]")),
     "smaller": (torch.ones(16, 32), ("32x16", "32x32", "same size")),
     "larger PIL": (Image.new("L", (64, 32)), ("64x32", "32x32", "same size")),

@@ -30,7 +30,9 @@ def masked(batch: int = 1, height: int = 8, width: int = 8) -> Tensor:
     return torch.full((batch, height, width), MASK)
 
 
-def run(tokens: Tensor, predict: Predict, steps: int = 8, schedule: str = "cosine", draws: Draws | None = None, **more) -> Tensor:
+def run(
+    tokens: Tensor, predict: Predict, steps: int = 8, schedule: str = "cosine", draws: Draws | None = None, **more
+) -> Tensor:
     ratios = more.pop("ratios", None)
     ratios = mask_ratios(steps, schedule) if ratios is None else ratios
     draws = draws or PerImageDraws(range(len(tokens)))

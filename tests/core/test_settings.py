@@ -45,7 +45,9 @@ def test_temperature_is_one_number_or_two(model: AmusedModel, pair: Any) -> None
     refused(model, f"temperature is {pair!r}", "one number or a pair", temperature=pair)
 
 
-@pytest.mark.parametrize(("seeds", "part"), [([1, -2], "-2"), ([1.0], "1.0"), ([], "empty list"), ([2**64], str(2**64))])
+@pytest.mark.parametrize(
+    ("seeds", "part"), [([1, -2], "-2"), ([1.0], "1.0"), ([], "empty list"), ([2**64], str(2**64))]
+)
 def test_refused_seed_lists(model: AmusedModel, seeds: list[Any], part: str) -> None:
     refused(model, "seed", part, "whole number", seed=seeds)
 
@@ -89,6 +91,8 @@ def test_huge_seeds(model: AmusedModel, seed: int) -> None:
     assert torch.equal(pair[1:], model.generate("a cat", seed=(seed + 1) % 2**64, steps=2).tokens)
 
 
-@pytest.mark.parametrize("arguments", [{"steps": 1}, {"cfg": 0}, {"cfg": 100}, {"temperature": (100, 100)}, {"temperature": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"steps": 1}, {"cfg": 0}, {"cfg": 100}, {"temperature": (100, 100)}, {"temperature": 0}]
+)
 def test_the_ends_of_the_ranges_are_allowed(model: AmusedModel, arguments: dict[str, Any]) -> None:
     assert torch.isfinite(model.generate("a cat", **{"steps": 3, **arguments}).images).all()

@@ -66,7 +66,9 @@ def test_the_extras_travel_along(copy: Path, tmp_path: Path) -> None:
     assert again.name == "Ünï 苹果" and again.recommended.cfg == 2.5 and again.extra()["licence"] == "x"
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16), ("fp32", torch.float32)])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16), ("fp32", torch.float32)]
+)
 def test_a_cast_where_it_is_asked_for(model: AmusedModel, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     model.save(tmp_path / "m.safetensors", dtype=name)
     assert {value.dtype for value in load_file(tmp_path / "m.safetensors").values()} == {dtype}
