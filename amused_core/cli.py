@@ -78,7 +78,7 @@ def _show_step(step: Any) -> None:
 
 
 def _file(name: str, option: str, ending: str) -> Path:
-    if not name.lower().endswith(ending):
+    if Path(name).suffix.lower() != ending:
         raise AmusedError(f"{option} is {name!r}; it must end in {ending}.")
     return Path(name)
 

@@ -87,15 +87,23 @@ class WeightFiles:
                 shards = read_json(index).get("weight_map")
                 if not isinstance(shards, dict):
                     raise CheckpointError(f"{str(index)!r} has no weight_map; it must name the file of each weight.")
-                return sorted({self.folder / str(name) for name in shards.values()})
+                return sorted({self._shard(str(name), index) for name in shards.values()})
             file = self.folder / f"{stem}{infix}.safetensors"
             if file.is_file():
                 return [file]
         return []
 
+    def _shard(self, name: str, index: Path) -> Path:
+        """A shard lies beside its index: no other file is read on an index's word."""
+        if Path(name).name != name:
+            raise CheckpointError(f"{str(index)!r} names {name!r}; allowed are files in the same folder.")
+        return self.folder / name
+
     def _variants(self) -> list[str]:
         stem = "|".join(self.STEMS)
-        pattern = re.compile(rf"(?:{stem})\.(?:([^.]+)\.safetensors|safetensors\.index\.([^.]+)\.json)")
+        pattern = re.compile(
+            rf"(?:{stem})\.(?:([^.]+?)(?:-\d+-of-\d+)?\.safetensors|safetensors\.index\.([^.]+)\.json)"
+        )
         matches = (pattern.fullmatch(file.name) for file in self.folder.glob("*"))
         return sorted({match[1] or match[2] for match in matches if match})
 

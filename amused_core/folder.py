@@ -43,7 +43,7 @@ class FolderSource:
         folder = self.path / "tokenizer"
         try:
             return CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
+        except Exception as error:  # the tokenizers library raises bare Exceptions
             raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {error}") from error
 
     def extra(self) -> dict[str, Any]:

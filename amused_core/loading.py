@@ -35,7 +35,7 @@ def build_vq(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> VQ:
     from diffusers import VQModel
 
     module = _construct("vqvae", lambda: VQModel.from_config(checkpoint.config("vqvae")))
-    state = {key: value.float() for key, value in checkpoint.state("vqvae").items()}
+    state = {key: _single(value) for key, value in checkpoint.state("vqvae").items()}
     load_state(module, state, "vqvae")
     return VQ(module.eval().to(device))
 
@@ -88,6 +88,8 @@ def load_state(module: nn.Module, state: dict[str, Tensor], part: str) -> None:
             if state[key].shape != shape
         ],
     )
+    numbers = [f"{key} ({value.dtype})" for key, value in state.items() if not value.is_floating_point()]
+    _refuse(part, "has weights that are no floating-point numbers:", numbers)
     _refuse(part, "has NaN or infinite values in", [key for key, value in state.items() if not _finite(value)])
     module.load_state_dict(state, assign=True)
     module.requires_grad_(False)
@@ -99,8 +101,11 @@ def _refuse(part: str, problem: str, items: list[Any]) -> None:
         raise CheckpointError(f"The {part} {problem} {', '.join(map(str, items[:3]))}{more}.")
 
 
+def _single(value: Tensor) -> Tensor:
+    """fp32, except what is no floating-point number and will be refused."""
+    return value.float() if value.is_floating_point() else value
+
+
 def _finite(value: Tensor) -> bool:
-    if not value.is_floating_point():
-        return True
     # One pass without a temporary; the sum of finite weights does not overflow fp32 unless one is out of all bounds.
     return bool(torch.isfinite(value.sum(dtype=torch.float32))) or bool(torch.isfinite(value).all())

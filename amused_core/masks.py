@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,6 +25,8 @@ def mask_to_cells(mask: Tensor, factor: int, threshold: float = 0.5, grow: int =
     height, width = mask.shape[-2:]
     if height % factor or width % factor:
         raise AmusedError(f"The mask is {width}x{height} pixels; both sides must be multiples of {factor}.")
+    if torch.isnan(mask).any():
+        raise AmusedError("The mask holds NaN; allowed are numbers from 0 to 1.")
     low, high = mask.min().item(), mask.max().item()
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise AmusedError(f"The mask's values run from {low:g} to {high:g}; they must be numbers from 0 to 1.")

@@ -113,4 +113,5 @@ def _batch(array: Tensor, channels: int) -> Tensor:
 
 
 def _sizes(parts: list[Tensor]) -> str:
-    return ", ".join(sorted({"x".join(map(str, part.shape[1:3][::-1])) for part in parts}))
+    sizes = {f"{part.shape[2]}x{part.shape[1]}" if part.ndim > 2 else str(tuple(part.shape)) for part in parts}
+    return ", ".join(sorted(sizes))

@@ -31,6 +31,9 @@ class FileSource:
                 f"{str(path)!r} carries no aMUSEd configuration in its metadata; allowed are files written by "
                 "'amused save', and folders in diffusers' layout."
             )
+        strays = [key for key in tensors if key.partition(".")[0] not in PARTS]
+        if strays:
+            raise CheckpointError(f"{str(path)!r} has unexpected weights, such as {strays[0]}.")
         self._tensors = tensors
         self._about = _read_metadata(path, metadata[METADATA_KEY])
 
@@ -99,6 +102,9 @@ def _read_metadata(path: Path, text: str) -> dict[str, Any]:
     missing = [part for part in (*CONFIGS, "tokenizer") if not isinstance(about, dict) or part not in about]
     if missing:
         raise CheckpointError(f"The aMUSEd metadata of {str(path)!r} lacks {', '.join(missing)}.")
+    wrong = [key for key, value in about.items() if not isinstance(value, dict)]
+    if wrong:
+        raise CheckpointError(f"The aMUSEd metadata of {str(path)!r} holds no object under {wrong[0]!r}.")
     return about
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tests.tiny import write_tiny_checkpoint
 
 from amused_core import AmusedModel, load_model
+from tests.tiny import write_tiny_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -68,8 +68,8 @@ def test_every_flag_reaches_generate(amused, png: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("amused_core.model.load_model", fake_load)
     options = {
         "--negative": "dark", "--image": str(png), "--mask": str(png), "--strength": "0.7", "--steps": "5",
-        "--cfg": "2.5", "--schedule": "linear", "--seed": "9", "--seeding": "diffusers", "--batch": "3", "--width": "32",
-        "--height": "48", "--dtype": "bf16", "--device": "cpu", "--attention": "sdpa",
+        "--cfg": "2.5", "--schedule": "linear", "--seed": "9", "--seeding": "diffusers", "--batch": "3",
+        "--width": "32", "--height": "48", "--dtype": "bf16", "--device": "cpu", "--attention": "sdpa",
     }  # fmt: skip
     flat = [part for pair in options.items() for part in pair]
     assert amused("a red apple", *flat, "--temperature", "3", "0.5") == 0

@@ -158,7 +158,7 @@ def test_the_same_mask_in_any_form(model: AmusedModel, mask: Any) -> None:
 
 
 BAD_MASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "NaN": (torch.full((32, 32), NAN), ("nan", "0 to 1")),
+    "NaN": (torch.full((32, 32), NAN), ("NaN", "0 to 1")),
     "infinite": (torch.full((32, 32), INF), ("inf", "0 to 1")),
     "0 to 255": (torch.full((32, 32), 255.0), ("255", "0 to 1")),
     "negative": (torch.full((32, 32), -1.0), ("-1", "0 to 1")),
