@@ -36,7 +36,7 @@ class Result:
     Attributes:
         images: float32 [B,H,W,3] in 0..1.
         tokens: int64 [B,h,w].
-        settings: what made each picture, defaults filled in. With per-image seeding `generate` with them draws it again;
+        settings: what made each picture, defaults filled in. With per-image seeding they draw it again;
             diffusers' seeding needs the whole batch, too.
     """
 

@@ -96,5 +96,5 @@ def test_sides_that_do_not_fit() -> None:
 
 
 def test_nan() -> None:
-    with pytest.raises(AmusedError, match="nan.*0 to 1"):
+    with pytest.raises(AmusedError, match="NaN.*0 to 1"):
         mask_to_cells(torch.full((1, 8, 8), torch.nan), 4)
