@@ -42,6 +42,7 @@ class FolderSource:
 
         folder = self.path / "tokenizer"
         try:
+            _check_merges(folder / "merges.txt")
             return CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # the tokenizers library raises bare Exceptions
             raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {error}") from error
@@ -50,3 +51,11 @@ class FolderSource:
         """See `Source`."""
         file = self.path / "amused.json"
         return read_json(file) if file.is_file() else {}
+
+
+def _check_merges(file: Path) -> None:
+    """Older transformers versions read a damaged merges file without a word, and then split words wrongly."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    for line in lines:
+        if line.strip() and not line.startswith("#version") and len(line.split()) != 2:
+            raise ValueError(f"{file.name} holds {line[:40]!r}, which is no pair of symbols")

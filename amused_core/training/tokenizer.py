@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 MAX_LENGTH = 24
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _SUFFIX = "</w>"
+SPECIAL = {"bos_token": _START, "eos_token": _END, "pad_token": _END, "unk_token": _END}
 
 
 def _bytes_alphabet() -> list[str]:
@@ -52,13 +54,16 @@ def _merge(piece: list[str], pair: tuple[str, str]) -> list[str]:
 
 def build_tokenizer(words: Sequence[str]) -> Any:
     """transformers' `CLIPTokenizer` for `words`; any other text falls apart into bytes, so everything encodes."""
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTokenizerFast
 
     merges = learn_merges(words)
     alphabet = _bytes_alphabet()
     symbols = alphabet + [letter + _SUFFIX for letter in alphabet] + [left + right for left, right in merges]
     vocabulary = {symbol: index for index, symbol in enumerate([*dict.fromkeys(symbols), _START, _END])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
+    # Through files: the constructor's arguments differ between transformers 4 and 5, the files do not.
+    with tempfile.TemporaryDirectory() as folder:
+        _write_words(Path(folder), vocabulary, [" ".join(pair) for pair in merges])
+        return CLIPTokenizerFast.from_pretrained(folder, model_max_length=MAX_LENGTH, **SPECIAL)
 
 
 def save_tokenizer(tokenizer: Any, folder: str | Path) -> None:
@@ -67,7 +72,10 @@ def save_tokenizer(tokenizer: Any, folder: str | Path) -> None:
     tokenizer.save_pretrained(folder)
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    _write_words(folder, model["vocab"], merges)
+    (folder / "special_tokens_map.json").write_text(json.dumps(SPECIAL, indent=2), encoding="utf-8")
+
+
+def _write_words(folder: Path, vocabulary: dict[str, int], merges: list[str]) -> None:
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-    special = {"bos_token": _START, "eos_token": _END, "pad_token": _END, "unk_token": _END}
-    (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2), encoding="utf-8")
