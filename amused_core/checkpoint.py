@@ -13,6 +13,7 @@ from . import inputs
 from .config import UVitConfig, check_fit, read_factor, read_scheduler
 from .errors import AmusedError, CheckpointError
 from .folder import FolderSource
+from .guidance import check_cfg_schedule
 from .schedule import check_schedule
 from .single_file import FileSource
 
@@ -22,7 +23,7 @@ CLASSES = {"transformer": "UVit2DModel", "vqvae": "VQModel", "scheduler": "Amuse
 
 @dataclass(frozen=True)
 class Recommended:
-    """Settings a model is at its best with. `temperature` is that of the first and last step; sizes are pixels."""
+    """Settings a model is at its best with, named as in `AmusedModel.generate`; those with defaults are optional."""
 
     cfg: float
     steps: int
@@ -30,6 +31,11 @@ class Recommended:
     schedule: str
     width: int
     height: int
+    cfg_schedule: str = "constant"
+    cfg_interval: tuple[float, float] = (0.0, 1.0)
+    sampling_temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
 
 
 class Source(Protocol):
@@ -100,6 +106,8 @@ class Checkpoint:
         side = self.uvit_config.sample_size * self.factor
         schedule = stored.get("schedule", self.schedule)
         check_schedule(schedule)
+        cfg_schedule = stored.get("cfg_schedule", Recommended.cfg_schedule)
+        check_cfg_schedule(cfg_schedule)
         return Recommended(
             cfg=inputs.number(
                 stored.get("cfg", 10.0 if self.uvit_config.downsample else 4.0), "cfg", 0, inputs.MAX_CFG
@@ -109,6 +117,13 @@ class Checkpoint:
             schedule=schedule,
             width=inputs.side(stored.get("width", side), "width", self.factor),
             height=inputs.side(stored.get("height", side), "height", self.factor),
+            cfg_schedule=cfg_schedule,
+            cfg_interval=inputs.cfg_interval(stored.get("cfg_interval", Recommended.cfg_interval)),
+            sampling_temperature=inputs.sampling_temperature(
+                stored.get("sampling_temperature", Recommended.sampling_temperature)
+            ),
+            top_k=inputs.top_k(stored.get("top_k", Recommended.top_k), self.uvit_config.codebook_size),
+            top_p=inputs.top_p(stored.get("top_p", Recommended.top_p)),
         )
 
 

@@ -51,6 +51,11 @@ def generate(options: argparse.Namespace) -> int:
         "batch_size": options.batch,
         "width": options.width,
         "height": options.height,
+        "cfg_schedule": options.cfg_schedule,
+        "cfg_interval": options.cfg_interval,
+        "sampling_temperature": options.sampling_temperature,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
     }
     result = model.generate(options.prompt, image=image, mask=mask, on_step=_show_step, **settings)
     print(file=sys.stderr)
@@ -108,6 +113,11 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=1, metavar="N", help="pictures to draw (default: 1)")
     add("--width", type=int, metavar="W", help="pixels (default: the model's own)")
     add("--height", type=int, metavar="H", help="pixels (default: the model's own)")
+    add("--cfg-schedule", metavar="constant|ramp|interval", help="guidance over the run (default: the model's own)")
+    add("--cfg-interval", type=float, nargs=2, metavar=("A", "B"), help="part of the run with guidance, as 0.2 0.8")
+    add("--sampling-temperature", type=float, metavar="X", help="of the draw of codes; 1 is the model's probabilities")
+    add("--top-k", type=int, metavar="N", help="draw from the N likeliest codes; 0: all")
+    add("--top-p", type=float, metavar="X", help="draw from the likeliest codes that make up X; 1: all")
     add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
     add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
     add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")

@@ -1,4 +1,4 @@
-"""Classifier-free guidance in logit space (Ho & Salimans 2022; Chang et al. 2023)."""
+"""Classifier-free guidance in logit space (Ho & Salimans 2022; Chang et al. 2023), and its weight in each step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,50 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .errors import AmusedError
 from .sampling import Predict
 from .text import TextEmbedding
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+CFG_SCHEDULES = ("constant", "ramp", "interval")
+
+
+def cfg_weights(
+    cfg: float, schedule: str, steps: int, start: int = 0, interval: tuple[float, float] = (0.0, 1.0)
+) -> list[float]:
+    """The guidance weight of each step; 1 is none.
+
+    constant: `cfg`. ramp: from 1 at the first step in equal parts to `cfg` at the last (Muse, Chang et al. 2023,
+    sec. 2.7; a run of a single step has no guidance). interval: `cfg` in the steps that begin within `[a, b)` of the
+    schedule, 1 in the others (Kynkaanniemi et al. 2024; for masked models You et al. 2025, eMIGM).
+
+    Args:
+        cfg: the full weight; 1 and below is no guidance at all.
+        schedule: "constant", "ramp" or "interval".
+        steps: of the whole schedule.
+        start: steps left out at the beginning (picture to picture).
+        interval: (a, b), shares of the whole schedule.
+
+    Returns:
+        `steps - start` weights.
+    """
+    check_cfg_schedule(schedule)
+    places = range(start, steps)
+    if cfg <= 1:
+        return [1.0 for _ in places]
+    if schedule == "ramp":
+        last = max(steps - 1, 1)
+        return [1 + (cfg - 1) * (place / last) for place in places]
+    if schedule == "interval":
+        first, end = interval
+        return [cfg if first <= place / steps < end else 1.0 for place in places]
+    return [cfg for _ in places]
+
+
+def check_cfg_schedule(name: str) -> None:
+    """Raises `AmusedError` unless `name` is a known schedule of the guidance."""
+    if name not in CFG_SCHEDULES:
+        raise AmusedError(f"cfg_schedule is {name!r}; allowed are {', '.join(CFG_SCHEDULES)}.")
 
 
 def guide(uncond: Tensor, cond: Tensor, cfg: float) -> Tensor:
@@ -19,7 +59,7 @@ def guide(uncond: Tensor, cond: Tensor, cfg: float) -> Tensor:
 
 
 def predictor(
-    forward: Forward, cond: TextEmbedding, uncond: TextEmbedding | None, micro: Tensor, cfg: float
+    forward: Forward, cond: TextEmbedding, uncond: TextEmbedding | None, micro: Tensor, cfg: float | list[float]
 ) -> Predict:
     """A callable that gives guided logits for a partly masked grid.
 
@@ -27,17 +67,21 @@ def predictor(
         forward: `(tokens, hidden, pooled, micro) -> logits`, a U-ViT.
         cond, uncond: embeddings of B rows; `uncond` None is no guidance.
         micro: [1,5] or [B,5].
-        cfg: guidance.
+        cfg: guidance, or that of each step. A weight of 1 skips the unconditional half: `guide` would give `cond`,
+            but for rounding.
     """
     batch = len(cond.hidden)
     micro = micro.expand(batch, -1)
     if uncond is None:
         return lambda tokens, index: forward(tokens, *cond, micro)
     hidden, pooled = (torch.cat(pair) for pair in zip(uncond, cond, strict=True))
-    micro = torch.cat([micro, micro])
+    twice = torch.cat([micro, micro])
 
     def guided(tokens: Tensor, index: int) -> Tensor:
-        logits = forward(torch.cat([tokens, tokens]), hidden, pooled, micro)
-        return guide(*logits.float().chunk(2), cfg)
+        weight = cfg[index] if isinstance(cfg, list) else cfg
+        if weight == 1:
+            return forward(tokens, *cond, micro)
+        logits = forward(torch.cat([tokens, tokens]), hidden, pooled, twice)
+        return guide(*logits.float().chunk(2), weight)
 
     return guided

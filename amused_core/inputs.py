@@ -15,6 +15,7 @@ from .vq import nearest
 
 MAX_CFG = 100.0
 MAX_TEMPERATURE = 100.0
+SAMPLING_TEMPERATURES = (0.01, 10.0)
 MAX_BATCH = 4096
 MAX_SIDE = 16384
 INTEGERS = (int, np.integer)
@@ -74,6 +75,32 @@ def temperature(value: float | Sequence[float]) -> tuple[float, float]:
     if len(pair) != 2:
         raise AmusedError(f"temperature is {value!r}; allowed are one number or a pair of them.")
     return (number(pair[0], "temperature", 0, MAX_TEMPERATURE), number(pair[1], "temperature", 0, MAX_TEMPERATURE))
+
+
+def cfg_interval(value: Sequence[float]) -> tuple[float, float]:
+    """Two shares of the schedule, the first below the second."""
+    pair = tuple(value) if isinstance(value, (list, tuple)) else ()
+    numbers = len(pair) == 2 and all(isinstance(share, NUMBERS) and not isinstance(share, bool) for share in pair)
+    if not numbers or not 0 <= pair[0] < pair[1] <= 1:
+        raise AmusedError(f"cfg_interval is {value!r}; allowed are two numbers with 0 <= first < second <= 1.")
+    return float(pair[0]), float(pair[1])
+
+
+def sampling_temperature(value: float) -> float:
+    """What logits are divided by, 0.01 to 10."""
+    return number(value, "sampling_temperature", *SAMPLING_TEMPERATURES)
+
+
+def top_k(value: int, codes: int) -> int:
+    """A number of codes, 0 to `codes`."""
+    return whole(value, "top_k", 0, codes)
+
+
+def top_p(value: float) -> float:
+    """A probability above 0, up to 1."""
+    if isinstance(value, bool) or not isinstance(value, NUMBERS) or not 0 < value <= 1:
+        raise AmusedError(f"top_p is {value!r}; allowed are numbers above 0 up to 1.")
+    return float(value)
 
 
 def side(value: int, name: str, factor: int) -> int:

@@ -14,7 +14,8 @@ from . import inputs
 from .attention import choose_attention
 from .checkpoint import Checkpoint, open_checkpoint
 from .errors import AmusedError
-from .guidance import predictor
+from .filters import narrower
+from .guidance import cfg_weights, predictor
 from .loading import build_text, build_transformer, build_vq
 from .request import Request, resolve
 from .sampling import Predict, Step, remask, sample
@@ -124,6 +125,11 @@ class AmusedModel:
         width: int | None = None,
         height: int | None = None,
         on_step: Callable[[Step], None] | None = None,
+        cfg_schedule: str | None = None,
+        cfg_interval: Sequence[float] | None = None,
+        sampling_temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Result:
         """Draws pictures from text, from a picture (`image`), or inside a `mask` of a picture.
 
@@ -137,7 +143,7 @@ class AmusedModel:
             strength: share of the schedule that runs, 0..1. None: 0.5 with an image, 1.0 with a mask. 1.0 without a
                 mask ignores the image. With a mask, per-image seeding masks that much of the region again; diffusers'
                 seeding masks all of it, as its pipeline does.
-            steps: 1 to 1000 steps of a whole run; None: the model's own recommendation, as for the next four.
+            steps: 1 to 1000 steps of a whole run; None: the model's own recommendation, as for all that follow.
             cfg: guidance, 0..100; 1 and below is none.
             temperature: noise in the choice of tokens to keep: (first step, last step), or one number.
             schedule: "cosine" or "linear"; None: linear with a mask (as diffusers), else the model's.
@@ -147,6 +153,15 @@ class AmusedModel:
             batch_size: pictures to draw where the inputs do not say it.
             width, height: pixels, multiples of the factor; None: the image's, or the model's own.
             on_step: called after every step with a `Step`.
+            cfg_schedule: "constant"; "ramp": guidance rises evenly from none (1) at the first step to `cfg` at the
+                last; "interval": `cfg` in a part of the run, none in the rest. A step without guidance skips its
+                unconditional pass. None: "interval" where `cfg_interval` is given, else the model's.
+            cfg_interval: (a, b) with 0 <= a < b <= 1, shares of the whole schedule, also where `strength` leaves out
+                its beginning; a step counts by where it begins. Only matters to "interval".
+            sampling_temperature: 0.01 to 10, divides the logits before codes are drawn; 1 leaves them.
+            top_k: codes are drawn from the `top_k` likeliest only; 0: from all.
+            top_p: above 0, up to 1: drawn from the smallest set of codes that together are that likely; 1: from all.
+                Which tokens are kept is decided by the model's own probabilities, without these three.
 
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
@@ -167,6 +182,11 @@ class AmusedModel:
             batch_size=batch_size,
             width=width,
             height=height,
+            cfg_schedule=cfg_schedule,
+            cfg_interval=cfg_interval,
+            sampling_temperature=sampling_temperature,
+            top_k=top_k,
+            top_p=top_p,
         )
         ratios = mask_ratios(request.steps, request.schedule, request.first)
         region = None if request.region is None else inputs.rows(request.region, request.batch).to(self.device)
@@ -179,6 +199,7 @@ class AmusedModel:
             temperatures=temperatures(ratios, request.temperature),
             region=region,
             on_step=on_step,
+            narrow=narrower(request.sampling_temperature, request.top_k, request.top_p),
         )
         return Result(self.vq.decode(tokens).cpu(), tokens.cpu(), [request.settings(i) for i in range(request.batch)])
 
@@ -197,8 +218,10 @@ class AmusedModel:
         """The callable that gives guided logits for a partly masked grid."""
         micro = torch.tensor([[request.width, request.height, 0, 0, AESTHETIC_SCORE]], device=self.device)
         cond = self._embed(request.prompts, request.batch)
-        uncond = self._embed(request.negatives, request.batch) if request.cfg > 1 else None
-        return predictor(self.transformer, cond, uncond, micro, request.cfg)
+        weights = cfg_weights(request.cfg, request.cfg_schedule, request.steps, request.first, request.cfg_interval)
+        guided = any(weight != 1 for weight in weights)
+        uncond = self._embed(request.negatives, request.batch) if guided else None
+        return predictor(self.transformer, cond, uncond, micro, weights)
 
     def _embed(self, prompts: list[str], batch: int) -> TextEmbedding:
         hidden, pooled = self.text.encode(prompts)

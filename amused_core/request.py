@@ -12,6 +12,7 @@ from . import inputs, pixels
 from .checkpoint import Checkpoint
 from .draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from .errors import AmusedError
+from .guidance import check_cfg_schedule
 from .schedule import check_schedule, start_step
 
 
@@ -26,7 +27,8 @@ class Request:
         width, height: pixels.
         steps: of the whole schedule.
         first: steps left out at its beginning.
-        cfg, temperature, schedule: as in `AmusedModel.generate`, defaults filled in.
+        cfg, temperature, schedule, cfg_schedule, cfg_interval, sampling_temperature, top_k, top_p: as in
+            `AmusedModel.generate`, defaults filled in.
         whole_region: the region starts fully masked even when steps are left out (diffusers' inpainting).
         strength, seeds, seeding: as in `AmusedModel.generate`; one seed, or one per picture.
         batch: number of pictures.
@@ -44,6 +46,11 @@ class Request:
     cfg: float
     temperature: tuple[float, float]
     schedule: str
+    cfg_schedule: str
+    cfg_interval: tuple[float, float]
+    sampling_temperature: float
+    top_k: int
+    top_p: float
     whole_region: bool
     strength: float
     seeds: list[int]
@@ -65,6 +72,11 @@ class Request:
             "seeding": self.seeding,
             "width": self.width,
             "height": self.height,
+            "cfg_schedule": self.cfg_schedule,
+            "cfg_interval": self.cfg_interval,
+            "sampling_temperature": self.sampling_temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
         }
 
 
@@ -85,6 +97,11 @@ def resolve(
     batch_size: int,
     width: int | None,
     height: int | None,
+    cfg_schedule: str | None,
+    cfg_interval: Sequence[float] | None,
+    sampling_temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
 ) -> Request:
     """Checks the arguments of `AmusedModel.generate` and fills in what the checkpoint recommends.
 
@@ -106,6 +123,9 @@ def resolve(
         # diffusers' inpainting always falls linearly, whatever the checkpoint's scheduler says.
         schedule = best.schedule if region is None else "linear"
     check_schedule(schedule)
+    if cfg_schedule is None:
+        cfg_schedule = best.cfg_schedule if cfg_interval is None else "interval"
+    check_cfg_schedule(cfg_schedule)
     if strength is None:
         strength = 0.5 if start is not None and region is None else 1.0
     strength = inputs.number(strength, "strength", 0, 1)
@@ -122,6 +142,13 @@ def resolve(
         cfg=inputs.number(best.cfg if cfg is None else cfg, "cfg", 0, inputs.MAX_CFG),
         temperature=inputs.temperature(best.temperature if temperature is None else temperature),
         schedule=schedule,
+        cfg_schedule=cfg_schedule,
+        cfg_interval=inputs.cfg_interval(best.cfg_interval if cfg_interval is None else cfg_interval),
+        sampling_temperature=inputs.sampling_temperature(
+            best.sampling_temperature if sampling_temperature is None else sampling_temperature
+        ),
+        top_k=inputs.top_k(best.top_k if top_k is None else top_k, checkpoint.uvit_config.codebook_size),
+        top_p=inputs.top_p(best.top_p if top_p is None else top_p),
         whole_region=seeding == "diffusers" and region is not None,
         strength=strength,
         seeds=seeds,

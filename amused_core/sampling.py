@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .draws import Draws
 from .errors import AmusedError
+from .filters import Narrow
 
 Predict = Callable[[Tensor, int], Tensor]
 
@@ -41,11 +42,14 @@ def sample(
     temperatures: Tensor,
     region: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
+    narrow: Narrow | None = None,
 ) -> Tensor:
     """Fills the masked cells of `tokens`, the surest first (MaskGIT, Chang et al. 2022; diffusers' `AmusedScheduler`).
 
     Each step draws a code for every masked cell, keeps those of highest `log p + temperature * Gumbel noise`, and
     masks the rest again so that the schedule's share of the region stays masked. A known token is never changed.
+    `p` is the model's own probability of the drawn code, whatever `narrow` made of it: MaskGIT and open-muse, too,
+    rank the cells by the softmax of the unfiltered logits.
 
     Args:
         tokens: int64 [B,h,w]; cells equal to `mask_token_id` are to be drawn.
@@ -55,6 +59,7 @@ def sample(
         temperatures: float32 [steps], noise of the choice which cells to keep (`schedule.temperatures`).
         region: bool [B,h,w], the cells the ratios are a share of; None for the whole grid.
         on_step: called after every step; what it raises (an interrupt) passes through.
+        narrow: logits fp32 [B,N,K] -> the probabilities that codes are drawn from (`filters.narrow`); None: softmax.
 
     Returns:
         int64 [B,h,w]; cells stay masked only where `ratios` end above 0 (the first stage of several).
@@ -67,10 +72,11 @@ def sample(
         return tokens.view(shape)
     for index in range(total):
         unknown = tokens == mask_token_id
-        logits = predict(tokens.view(shape), index)
-        probs = logits.float().flatten(2).transpose(1, 2).softmax(-1)
+        logits = predict(tokens.view(shape), index).float().flatten(2).transpose(1, 2)
+        probs = logits.softmax(-1)
         _refuse_nan(probs)
-        predicted = torch.where(unknown, draws.codes(probs, unknown), tokens)
+        drawn = draws.codes(probs if narrow is None else narrow(logits), unknown)
+        predicted = torch.where(unknown, drawn, tokens)
         if ratios[index + 1] > 0:
             confidence = _confidence(probs, predicted, unknown, temperatures[index].item(), draws)
             wanted = (cells * (share * ratios[index + 1].cpu())).floor().to(tokens.device)

@@ -12,6 +12,10 @@ MAX_SEED = 0xFFFFFFFFFFFFFFFF
 TEMPERATURE = {"min": 0.0, "max": 100.0, "step": 0.1}
 SCHEDULES = ["auto", "cosine", "linear"]
 SEEDINGS = ["per_image", "diffusers"]
+CFG_SCHEDULES = ["auto", "constant", "ramp"]
+SAMPLING_TEMPERATURE = {"default": 1.0, "min": 0.01, "max": 10.0, "step": 0.05, "round": 0.01}
+TOP_K = {"default": 0, "min": 0, "max": 65536}
+TOP_P = {"default": 1.0, "min": 0.01, "max": 1.0, "step": 0.01}
 START_TIP = "Chance in which tokens are kept, at the first step: high is varied, 0 always keeps the surest ones."
 END_TIP = "Chance in which tokens are kept, at the last step; falls evenly from the first."
 SEEDING_TIP = (
@@ -22,6 +26,9 @@ STEPS_TIP = "Steps of the whole schedule; a denoise of 0.5 runs the last half of
 DENOISE_TIP = (
     "How much is drawn anew: 1 everything (or everything under the mask), 0.5 keeps the rough picture, 0 nothing."
 )
+SAMPLING_TEMPERATURE_TIP = "Chance in what each token becomes: below 1 plainer and surer, above 1 wilder."
+TOP_K_TIP = "Each token becomes one of this many likeliest; 0: one of all."
+TOP_P_TIP = "Each token becomes one of the likeliest that together reach this probability; 1: one of all."
 
 
 class AmusedSampler(io.ComfyNode):
@@ -74,6 +81,15 @@ class AmusedSampler(io.ComfyNode):
                 io.Float.Input("temperature_start", default=2.0, **TEMPERATURE, tooltip=START_TIP),
                 io.Float.Input("temperature_end", default=0.0, **TEMPERATURE, tooltip=END_TIP),
                 io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
+                *_draw_inputs(),
+                io.Combo.Input(
+                    "cfg_schedule",
+                    options=CFG_SCHEDULES,
+                    default="auto",
+                    optional=True,
+                    tooltip="constant: the same guidance in every step; ramp: none at first, rising evenly to cfg. "
+                    "auto: the model's own.",
+                ),
             ],
             outputs=[io.Latent.Output(tooltip="The latent with all tokens decided.")],
         )
@@ -93,6 +109,10 @@ class AmusedSampler(io.ComfyNode):
         temperature_start: float,
         temperature_end: float,
         seeding: str,
+        sampling_temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        cfg_schedule: str = "auto",
     ) -> io.NodeOutput:
         """Samples the latent."""
         result = sampling.sample_latent(
@@ -107,6 +127,10 @@ class AmusedSampler(io.ComfyNode):
             denoise=denoise,
             temperature=(temperature_start, temperature_end),
             seeding=seeding,
+            sampling_temperature=sampling_temperature,
+            top_k=top_k,
+            top_p=top_p,
+            cfg_schedule=cfg_schedule,
         )
         return io.NodeOutput(result)
 
@@ -126,14 +150,25 @@ class AmusedSamplerSelect(io.ComfyNode):
                 io.Float.Input("temperature_start", default=2.0, **TEMPERATURE, tooltip=START_TIP),
                 io.Float.Input("temperature_end", default=0.0, **TEMPERATURE, tooltip=END_TIP),
                 io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
+                *_draw_inputs(),
             ],
             outputs=[io.Sampler.Output(tooltip="For 'SamplerCustom' and 'SamplerCustomAdvanced'.")],
         )
 
     @classmethod
-    def execute(cls, temperature_start: float, temperature_end: float, seeding: str) -> io.NodeOutput:
+    def execute(
+        cls,
+        temperature_start: float,
+        temperature_end: float,
+        seeding: str,
+        sampling_temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> io.NodeOutput:
         """Makes the sampler."""
-        return io.NodeOutput(sampling.amused_sampler((temperature_start, temperature_end), seeding))
+        temperature, more = (temperature_start, temperature_end), {"top_k": top_k, "top_p": top_p}
+        sampler = sampling.amused_sampler(temperature, seeding, sampling_temperature=sampling_temperature, **more)
+        return io.NodeOutput(sampler)
 
 
 class AmusedScheduler(io.ComfyNode):
@@ -166,3 +201,12 @@ class AmusedScheduler(io.ComfyNode):
     def execute(cls, model: Any, schedule: str, steps: int, denoise: float) -> io.NodeOutput:
         """Makes the mask ratios."""
         return io.NodeOutput(model_sampling.amused_sigmas(model, schedule, steps, denoise))
+
+
+def _draw_inputs() -> list[Any]:
+    """Widgets of how codes are drawn; graphs saved without them keep the defaults."""
+    return [
+        io.Float.Input("sampling_temperature", optional=True, tooltip=SAMPLING_TEMPERATURE_TIP, **SAMPLING_TEMPERATURE),
+        io.Int.Input("top_k", optional=True, tooltip=TOP_K_TIP, **TOP_K),
+        io.Float.Input("top_p", optional=True, tooltip=TOP_P_TIP, **TOP_P),
+    ]

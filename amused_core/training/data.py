@@ -1,8 +1,9 @@
-"""Training pictures: emoji of the Noto Color Emoji font, composed on flat backgrounds.
+"""The emoji of the training pictures, drawn from the Noto Color Emoji font.
 
-The images of the font are under Apache-2.0, the font itself is under the SIL Open Font License 1.1.
-Every picture is 128x128. A thing is scaled to 112 px and centred, always at the same place: the tokens of a picture
-depend on how it lies in the grid of 8x8 pixel cells.
+The images of the font are under Apache-2.0, the font itself is under the SIL Open Font License 1.1. `main` writes the
+sheet of all things that ships in `scenes/sprites.webp`; the other emoji of the font widen what the VQ-GAN knows.
+
+python -m amused_core.training.data [--font NotoColorEmoji.ttf]
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .things import BACKGROUNDS, THINGS
+from ..scenes.layout import LARGE_SIDE
+from ..scenes.sprites import SHEET, SHEET_COLUMNS
+from ..scenes.things import THINGS
 
-SIDE = 128
-_OBJECT_SIDE = 112
 _FONT_SIZE = 109  # the only bitmap size in the font
 _FONT_FOLDERS = ("/usr/share/fonts/truetype/noto", "/usr/share/fonts/noto", "/usr/local/share/fonts")
 _EMOJI_RANGES = ((0x2600, 0x27BF), (0x1F300, 0x1F64F), (0x1F680, 0x1F6FF), (0x1F7E0, 0x1F7EB), (0x1F900, 0x1FAFF))
@@ -35,8 +36,8 @@ def find_font(path: str | Path | None = None) -> Path:
     )
 
 
-def render(glyph: str, font_path: Path, side: int = _OBJECT_SIDE) -> Tensor:
-    """Draw one emoji: uint8 RGBA `[4, 128, 128]`, its longer side `side` pixels, centred.
+def render(glyph: str, font_path: Path, side: int = LARGE_SIDE) -> Tensor:
+    """Draw one emoji: uint8 RGBA `[4, side, side]`, filling its longer side, centred.
 
     Raises ValueError when the font has no picture for it.
     """
@@ -52,13 +53,13 @@ def render(glyph: str, font_path: Path, side: int = _OBJECT_SIDE) -> Tensor:
     image = image.crop(box)
     scale = side / max(image.size)
     image = image.resize([max(1, round(length * scale)) for length in image.size], Image.LANCZOS)
-    canvas = Image.new("RGBA", (SIDE, SIDE))
-    canvas.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
+    canvas = Image.new("RGBA", (side, side))
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return torch.from_numpy(np.array(canvas)).permute(2, 0, 1).contiguous()
 
 
 def render_all(glyphs: Sequence[str], font_path: Path) -> Tensor:
-    """uint8 RGBA `[N, 4, 128, 128]` of all `glyphs`; raises ValueError for a blank one and for two equal ones."""
+    """uint8 RGBA `[N, 4, side, side]` of all `glyphs`; raises ValueError for a blank one and for two equal ones."""
     pictures = torch.stack([render(glyph, font_path) for glyph in glyphs])
     seen: dict[bytes, str] = {}
     for glyph, picture in zip(glyphs, pictures, strict=True):
@@ -71,7 +72,7 @@ def render_all(glyphs: Sequence[str], font_path: Path) -> Tensor:
 
 
 def render_broad(font_path: Path) -> Tensor:
-    """uint8 RGBA `[N, 4, 128, 128]` of every emoji of one code point that the font has (about a thousand)."""
+    """uint8 RGBA `[N, 4, side, side]` of every emoji of one code point that the font has (about a thousand)."""
     pictures: dict[bytes, Tensor] = {}
     for first, last in _EMOJI_RANGES:
         for code in range(first, last + 1):
@@ -84,39 +85,28 @@ def render_broad(font_path: Path) -> Tensor:
     return torch.stack(list(pictures.values()))
 
 
-def background_colours() -> Tensor:
-    """float32 `[number of backgrounds, 3]` in 0..1, in the order of `BACKGROUNDS`."""
-    return torch.tensor(list(BACKGROUNDS.values()), dtype=torch.float32) / 255
+def write_sheet(pictures: Tensor, path: Path = SHEET) -> None:
+    """Write uint8 RGBA `[N, 4, side, side]` as one lossless picture with `SHEET_COLUMNS` columns."""
+    from PIL import Image
 
-
-def compose(rgba: Tensor, background: Tensor) -> Tensor:
-    """Lay uint8 RGBA `[B, 4, H, W]` over `background` (float, `[B, 3]` or `[B, 3, H, W]`): float32 `[B, 3, H, W]`."""
-    if background.ndim == 2:
-        background = background[:, :, None, None]
-    rgba = rgba.float() / 255
-    alpha = rgba[:, 3:]
-    return rgba[:, :3] * alpha + background * (1 - alpha)
-
-
-def compose_all(things: Tensor) -> Tensor:
-    """Every thing on every background: float32 `[T * number of backgrounds, 3, H, W]`, background runs fastest."""
-    colours = background_colours()
-    return compose(things.repeat_interleave(len(colours), 0), colours.repeat(len(things), 1))
+    side = pictures.shape[-1]
+    rows = -(-len(pictures) // SHEET_COLUMNS)
+    sheet = Image.new("RGBA", (SHEET_COLUMNS * side, rows * side))
+    for index, picture in enumerate(pictures):
+        corner = (index % SHEET_COLUMNS * side, index // SHEET_COLUMNS * side)
+        sheet.paste(Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy(), "RGBA"), corner)
+    sheet.save(path, lossless=True, method=6)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check the font: draws the word list into one PNG and says how many glyphs were found."""
-    from .grids import save_grid
-
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    """Draw every thing of the word list from the font, check them, and write the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
-    parser.add_argument("--output", default="training-data.png")
+    parser.add_argument("--output", type=Path, default=SHEET)
     args = parser.parse_args(argv)
-    font = find_font(args.font)
-    things = render_all([thing.glyph for thing in THINGS], font)
-    save_grid(compose_all(things), args.output, columns=4 * len(BACKGROUNDS))
-    emoji = len(render_broad(font))
-    print(f"{len(things)} things x {len(BACKGROUNDS)} backgrounds, {emoji} emoji for the VQ: {args.output}")
+    pictures = render_all([thing.glyph for thing in THINGS], find_font(args.font))
+    write_sheet(pictures, args.output)
+    print(f"{len(pictures)} things: {args.output}, {args.output.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

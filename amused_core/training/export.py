@@ -10,17 +10,19 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from .checkpoints import load_checkpoint
+from ..transformer import UVit
 from .masked import MaskedTrainer
 from .networks import MASK_ID
+from .refine import load_refined
 from .tokenizer import save_tokenizer
-from .tokens import load_vq
+from .tokens import SceneTokens, load_vq
 
 NAME = "aMUSEd embedded 128"
 
@@ -34,16 +36,18 @@ def recommendation(cfg: float, side: int = 128) -> dict[str, Any]:
 def write_folder(
     folder: Path,
     vqvae: nn.Module,
-    transformer: nn.Module,
+    transformer: UVit,
     text_encoder: nn.Module,
     tokenizer: Any,
     mask_id: int,
     cfg: float,
 ) -> None:
     """Write a diffusers folder in half precision, file by file, so that a reader never meets half a file."""
-    from diffusers import AmusedPipeline, AmusedScheduler
+    from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel
 
-    pipeline = AmusedPipeline(vqvae, tokenizer, text_encoder, transformer, AmusedScheduler(mask_token_id=mask_id))
+    twin = UVit2DModel(**asdict(transformer.config))
+    twin.load_state_dict(transformer.state_dict())
+    pipeline = AmusedPipeline(vqvae, tokenizer, text_encoder, twin, AmusedScheduler(mask_token_id=mask_id))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         fresh = Path(name)
@@ -65,11 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--cfg", type=float, default=1.5, help="recommended guidance, chosen by evaluation")
     args = parser.parse_args(argv)
-    trainer = MaskedTrainer(load_checkpoint(args.run / "tokens.safetensors")[0]["tokens"])
+    trainer = MaskedTrainer(SceneTokens.load(args.run / "tokens.safetensors"))
     trainer.load(args.run / "masked.safetensors")
     trainer.use_ema()
     refined = args.run / "vq-refined.safetensors"
-    vqvae = load_vq(refined if refined.exists() else args.run / "vq.safetensors")
+    vqvae = load_refined(refined) if refined.exists() else load_vq(args.run / "vq.safetensors")
     parts = (vqvae, trainer.transformer.eval(), trainer.text_encoder.eval(), trainer.tokenizer)
     write_folder(args.output, *parts, MASK_ID, args.cfg)
     size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())

@@ -17,7 +17,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from .captions import caption, words
+from ..scenes.captions import caption, words
+from ..scenes.layout import Scene
+from ..scenes.splits import random_scene
+from ..scenes.things import THINGS
 from .checkpoints import (
     load_checkpoint,
     load_module,
@@ -26,15 +29,16 @@ from .checkpoints import (
     optimizer_tensors,
     save_checkpoint,
 )
+from .curriculum import Curriculum
 from .networks import MASK_ID, TEXT_CONFIG, TRANSFORMER_CONFIG, build_text_encoder, build_transformer, parameter_groups
-from .objective import code_weights, masked_accuracy, masked_loss, sample_masks
+from .objective import code_weights, masked_loss, sample_masks
 from .progress import Log, progress_bar, step_generator
-from .things import BACKGROUNDS, THINGS
 from .tokenizer import MAX_LENGTH, build_tokenizer
+from .tokens import SceneTokens
 
 LEARNING_RATE = 1e-3
 _WARM_UP = 50
-_EMA_DECAY = 0.998
+_EMA_DECAY = 0.999
 _USUAL_MICRO = (128.0, 128.0, 0.0, 0.0, 6.0)  # width, height, crop (2), aesthetic score: what a 128x128 picture gets
 
 
@@ -42,15 +46,6 @@ def learning_rate_factor(step: int, progress: float, hold: float = 0.5, floor: f
     """Warm-up, constant up to `hold` of the run, then a cosine to `floor`: a run may be lengthened while it is held."""
     decay = min(1.0, max(0.0, (progress - hold) / (1 - hold)))
     return min(1.0, (step + 1) / _WARM_UP) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * decay)))
-
-
-def things_in_play(step: int, total: int, first: int = 6, hold: int = 75, pace: int = 12) -> int:
-    """How many things are trained on at `step`: a few at the start, then one more every `pace` steps.
-
-    With all things from the start, the model learnt the backgrounds and then stood still for hundreds of steps, because
-    each thing's own signal is too rare. With six it tells them apart after fifty steps, and new ones follow quickly.
-    """
-    return min(total, first + max(0, step - hold) // pace)
 
 
 def _sharing_copy(module: nn.Module) -> nn.Module:
@@ -62,38 +57,48 @@ def _sharing_copy(module: nn.Module) -> nn.Module:
 
 
 def _backward(
-    transformer: nn.Module, text: nn.Module, ids: Tensor, micro: Tensor, inputs: Tensor, target: Tensor, weights: Tensor
-) -> dict[str, float]:
-    """Fresh gradients of the loss on one shard; text goes in as aMUSEd's pipeline puts it in."""
+    transformer: nn.Module,
+    text: nn.Module,
+    ids: Tensor,
+    micro: Tensor,
+    inputs: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    bf16: bool,
+) -> tuple[float, float, list[float]]:
+    """Fresh gradients of the loss on one shard; text goes in as aMUSEd's pipeline puts it in.
+
+    Returns the loss, the accuracy, and the loss of every picture.
+    """
     for module in (transformer, text):
         module.zero_grad(set_to_none=True)
-    output = text(ids, output_hidden_states=True)
-    hidden, pooled = output.hidden_states[-2], output.text_embeds
-    logits = transformer(inputs, encoder_hidden_states=hidden, pooled_text_emb=pooled, micro_conds=micro)
-    mask = inputs != target
-    loss = masked_loss(logits, target, mask, weights)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        output = text(ids, output_hidden_states=True)
+        logits = transformer(inputs, output.hidden_states[-2], output.text_embeds, micro)
+    loss, each, accuracy = masked_loss(logits, target, inputs != target, weights)
     loss.backward()
-    return {"loss": float(loss.detach()), "accuracy": float(masked_accuracy(logits, target, mask))}
+    return float(loss.detach()), accuracy, each.tolist()
 
 
 class MaskedTrainer:
-    """The state of one run. `tokens`: int `[things * backgrounds, h, w]`, the background running fastest.
+    """The state of one run.
 
-    `workers` threads share each batch (`batch` is for all of them): on a busy machine that is faster than torch's own
-    threads, which wait for each other in every layer.
+    `workers` threads share each batch (`batch` is for all of them): faster than torch's own threads, which wait for
+    each other in every layer. `bf16` multiplies in bfloat16, which pays on CPUs with AVX512-BF16 or AMX.
     """
 
     def __init__(
         self,
-        tokens: Tensor,
-        batch: int = 8,
+        tokens: SceneTokens,
+        batch: int = 24,
         seed: int = 0,
         transformer_config: dict[str, Any] = TRANSFORMER_CONFIG,
         text_config: dict[str, Any] = TEXT_CONFIG,
         mask_id: int = MASK_ID,
         workers: int = 1,
+        bf16: bool = False,
     ) -> None:
-        self.tokens, self.batch, self.seed, self.mask_id = tokens.long(), batch, seed, mask_id
+        self.tokens, self.batch, self.seed, self.mask_id, self.bf16 = tokens, batch, seed, mask_id, bf16
         self.tokenizer = build_tokenizer(words())
         generator = step_generator(seed, -1)
         self.transformer = build_transformer(generator, transformer_config).train()
@@ -102,48 +107,44 @@ class MaskedTrainer:
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
-        self.order = self._shuffled_things()
-        self.rarity = code_weights(self.tokens, transformer_config["codebook_size"])
+        self.curriculum = Curriculum(len(THINGS), seed)
+        self.rarity = self._rarity(transformer_config["codebook_size"])
         models = (self.transformer, self.text_encoder)
         self.copies = [models, *(tuple(map(_sharing_copy, models)) for _ in range(workers - 1))]
         self.workers, self.pool = workers, ThreadPoolExecutor(workers)
         self.step_count, self.seen, self.seconds = 0, 0, 0.0
 
-    def _shuffled_things(self) -> Tensor:
-        """The order in which the things come into play."""
-        return torch.randperm(len(self.tokens) // len(BACKGROUNDS), generator=step_generator(self.seed, -2))
-
-    def _indices(self, generator: Generator) -> Tensor:
-        """The pictures of the next batch, of the things that are in play."""
-        backgrounds = len(BACKGROUNDS)
-        things = self.order[: things_in_play(self.step_count, len(self.order))]
-        picks = torch.randint(len(things) * backgrounds, (self.batch,), generator=generator)
-        return things[picks // backgrounds] * backgrounds + picks % backgrounds
+    def _rarity(self, codes: int) -> Tensor:
+        """Loss weights of the codes, from a thousand scenes."""
+        generator = step_generator(self.seed, -3)
+        scenes = [random_scene(generator) for _ in range(1000)]
+        return code_weights(torch.stack([self.tokens.of(scene) for scene in scenes]), codes)
 
     def step(self, progress: float) -> dict[str, float]:
         """One update at `progress` (0..1) of the run; returns loss and accuracy on the masked tokens."""
         started = time.monotonic()
-        batch = self._batch(step_generator(self.seed, self.step_count))
+        generator = step_generator(self.seed, self.step_count)
+        scenes = self.curriculum.draw(self.batch, self.step_count, progress, generator)
+        batch = self._batch(scenes, generator)
         weights = self.rarity ** max(0.0, 1 - 2 * progress)  # even out in the first half of the run
         shards = zip(*(tensor.chunk(self.workers) for tensor in batch), strict=True)
-        first, *others = [(*twin, *shard, weights) for twin, shard in zip(self.copies, shards, strict=True)]
+        first, *others = [(*twin, *shard, weights, self.bf16) for twin, shard in zip(self.copies, shards, strict=True)]
         jobs = [self.pool.submit(_backward, *arguments) for arguments in others]
-        results = [_backward(*first), *(job.result() for job in jobs)]
+        losses, accuracies, each = zip(_backward(*first), *(job.result() for job in jobs), strict=True)
         self._update(learning_rate_factor(self.step_count, progress))
+        self.curriculum.learn(scenes, [loss for part in each for loss in part])
         self.seen += self.batch
         self.step_count += 1
         self.seconds += time.monotonic() - started
-        return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
+        return {"loss": sum(losses) / len(losses), "accuracy": sum(accuracies) / len(accuracies)}
 
-    def _batch(self, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _batch(self, scenes: Sequence[Scene], generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """`(caption ids, micro-conditioning, masked tokens, right tokens)`."""
-        indices = self._indices(generator)
-        names = list(BACKGROUNDS)
-        texts = [caption(THINGS[i // len(names)], names[i % len(names)], generator) for i in indices.tolist()]
-        target = self.tokens[indices]
+        texts = [caption(scene, generator) for scene in scenes]
+        target = torch.stack([self.tokens.of(scene) for scene in scenes])
         mask = sample_masks(*target.shape, generator)
-        micro = torch.tensor(_USUAL_MICRO).repeat(len(indices), 1)
-        odd = torch.rand(len(indices), generator=generator) < 0.1  # other sizes and scores must not break the model
+        micro = torch.tensor(_USUAL_MICRO).repeat(len(scenes), 1)
+        odd = torch.rand(len(scenes), generator=generator) < 0.1  # other sizes and scores must not break the model
         limits = torch.tensor([512.0, 512.0, 64.0, 64.0, 10.0])
         micro[odd] = (torch.rand((int(odd.sum()), 5), generator=generator) * limits).round()
         ids = self.tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
@@ -175,6 +176,7 @@ class MaskedTrainer:
         tensors = module_tensors("transformer", self.transformer) | module_tensors("text_encoder", self.text_encoder)
         tensors |= optimizer_tensors("optimizer", self.optimizer)
         tensors |= {f"ema.{index}": average for index, average in enumerate(self.ema)}
+        tensors["curriculum.losses"] = self.curriculum.losses
         meta = {"step": self.step_count, "seen": self.seen, "seconds": self.seconds, "seed": self.seed}
         save_checkpoint(path, tensors, meta)
 
@@ -187,7 +189,8 @@ class MaskedTrainer:
         self.ema = [tensors[f"ema.{index}"] for index in range(len(self.ema))]
         self.step_count, self.seen = meta["step"], meta["seen"]
         self.seconds, self.seed = meta["seconds"], meta["seed"]
-        self.order = self._shuffled_things()
+        self.curriculum = Curriculum(self.curriculum.total, self.seed)
+        self.curriculum.losses = tensors["curriculum.losses"].clone()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -198,13 +201,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, help="stop after this many steps instead of --minutes")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="threads that share a batch")
+    parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16 (CPUs with AVX512-BF16 or AMX)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    tokens = load_checkpoint(args.run / "tokens.safetensors")[0]["tokens"]
-    trainer = MaskedTrainer(tokens, args.batch, args.seed, workers=args.workers)
+    tokens = SceneTokens.load(args.run / "tokens.safetensors")
+    trainer = MaskedTrainer(tokens, args.batch, args.seed, workers=args.workers, bf16=args.bf16)
     checkpoint = args.run / "masked.safetensors"
     if checkpoint.exists():
         trainer.load(checkpoint)

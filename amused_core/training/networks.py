@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
+from ..attention import sdpa
+from ..config import UVitConfig
+from ..transformer import UVit
 from .tokenizer import MAX_LENGTH
 
 CODES, MASK_ID = 1024, 1024
 TRANSFORMER_CONFIG: dict[str, Any] = {
     "hidden_size": 256,
-    "num_hidden_layers": 2,
-    "intermediate_size": 640,
+    "num_hidden_layers": 3,
+    "intermediate_size": 512,
     "block_out_channels": 160,
     "in_channels": 128,
-    "num_res_blocks": 6,
+    "num_res_blocks": 4,
     "downsample": True,
     "upsample": True,
     "block_num_heads": 4,
@@ -57,13 +60,17 @@ def init_weights(model: nn.Module, generator: Generator) -> None:
             module.weight.normal_(0, 0.1 if "position" in name else 0.5, generator=generator)
 
 
-def build_transformer(generator: Generator, config: dict[str, Any] = TRANSFORMER_CONFIG) -> nn.Module:
-    """diffusers' `UVit2DModel` with `config`."""
-    from diffusers import UVit2DModel
-
-    model = UVit2DModel(**config)
+def build_transformer(generator: Generator, config: dict[str, Any] = TRANSFORMER_CONFIG) -> UVit:
+    """Our U-ViT with `config`, which has the names of diffusers' `UVit2DModel`."""
+    model = UVit(UVitConfig.from_dict(config), attend=_attend_fp32)
     init_weights(model, generator)
     return model
+
+
+def _attend_fp32(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:
+    """Attention in fp32 under autocast: its bf16 backward pass is seven times slower on CPUs."""
+    with torch.autocast("cpu", enabled=False):
+        return sdpa(q.float(), k.float(), v.float(), *rest)
 
 
 def build_text_encoder(tokenizer: Any, generator: Generator, config: dict[str, Any] = TEXT_CONFIG) -> nn.Module:

@@ -58,14 +58,18 @@ def code_weights(tokens: Tensor, codes: int, limit: float = 10.0) -> Tensor:
     return (limit * counts.mean() / counts.clamp_min(1)).clamp_max(1)
 
 
-def masked_loss(logits: Tensor, tokens: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean cross entropy over the masked cells only: logits `[B, K, h, w]`, tokens int64 `[B, h, w]`, mask bool.
+def masked_loss(
+    logits: Tensor, tokens: Tensor, mask: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, float]:
+    """Cross entropy over the masked cells only: logits `[B, K, h, w]`, tokens int64 `[B, h, w]`, mask bool.
 
-    `weights` `[K]` makes it a weighted mean, by the right token.
+    Returns the mean over all masked cells, weighted by the right token where `weights` `[K]` is given; the plain mean
+    of every picture `[B]` without gradient; and the share of masked cells whose likeliest token is the right one.
     """
-    return F.cross_entropy(logits.permute(0, 2, 3, 1)[mask], tokens[mask], weight=weights)
-
-
-def masked_accuracy(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    """The part of the masked cells whose likeliest token is the right one."""
-    return (logits.argmax(1) == tokens)[mask].float().mean()
+    chosen, right = logits.permute(0, 2, 3, 1)[mask].float(), tokens[mask]
+    losses = F.cross_entropy(chosen, right, reduction="none")
+    weight = torch.ones_like(losses) if weights is None else weights[right]
+    owner = mask.flatten(1).sum(1)
+    each = losses.detach().split(owner.tolist())
+    accuracy = float((chosen.argmax(1) == right).float().mean())
+    return (losses * weight).sum() / weight.sum(), torch.stack([part.mean() for part in each]), accuracy

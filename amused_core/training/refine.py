@@ -1,89 +1,173 @@
-"""Refine the VQ decoder on the cached tokens; the encoder and the codebook, and so the tokens, stay as they are.
+"""Refine the VQ-GAN on the tokens found by `tokens.py`, which stay as they are, and so does the codebook.
 
-The consistent tokens of `tokens.py` are not quite what the decoder was trained on. Half of the steps teach it those,
-the other half keep its general round trip.
+The network gets one more residual block at every level, which starts as the identity. The decoder learns to draw scenes
+from their tokens, the encoder to give those tokens for the scene on any background and in any place, and every third
+picture is any picture, for a general round trip.
 
-python -m amused_core.training.refine --run RUN [--steps 2000]
+python -m amused_core.training.refine --run RUN [--minutes 30 | --steps N]     start or go on
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoints import load_checkpoint, module_tensors, save_checkpoint
-from .data import compose_all, find_font, render_all, render_broad
+from ..scenes.splits import random_scene
+from ..scenes.sprites import draw
+from .checkpoints import (
+    load_checkpoint,
+    load_module,
+    load_optimizer,
+    module_tensors,
+    optimizer_tensors,
+    save_checkpoint,
+)
+from .codebook import nearest
+from .data import find_font, render_broad
+from .grids import save_grid
 from .progress import Log, progress_bar, psnr, step_generator
-from .things import THINGS
-from .tokens import decode, encode, load_vq
-from .vq import picture_loss, round_trip
-from .vq_data import draw
+from .tokens import SceneTokens, decode, encode, load_vq
+from .vq import VQ_CONFIG, build_vq, held_out_scenes, learning_rate_factor, picture_loss, round_trip
+from .vq_data import draw_examples
 
-LEARNING_RATE = 4e-4
+REFINED_CONFIG = VQ_CONFIG | {"layers_per_block": 2}
+LEARNING_RATE = 6e-4
+_SCENES, _OTHERS = 2, 1  # pictures in a step
+_SINGLE, _CORNER = 0.45, 0.1
 
 
-class DecoderRefiner:
-    """`pictures` `[N, 3, H, W]` with their cached `tokens` `[N, h, w]`; `things`, `emoji`: uint8 RGBA for others."""
+def deepen(model: nn.Module) -> nn.Module:
+    """A copy of diffusers' `VQModel` with one more block at every level; it computes the same at first."""
+    deeper = build_vq(dict(model.config) | {"layers_per_block": model.config.layers_per_block + 1})
+    fresh = {name for name in deeper.state_dict() if name not in model.state_dict()}
+    deeper.load_state_dict(model.state_dict(), strict=False)
+    for name, module in deeper.named_modules():
+        if isinstance(module, nn.Conv2d) and f"{name}.weight" in fresh and name.endswith("conv2"):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+    return deeper
 
-    def __init__(self, model: nn.Module, pictures: Tensor, tokens: Tensor, things: Tensor, emoji: Tensor) -> None:
-        self.model, self.pictures, self.tokens = model, pictures, tokens.long()
-        self.things, self.emoji = things, emoji
-        self.parameters = [*model.decoder.parameters(), *model.post_quant_conv.parameters()]
+
+class Refiner:
+    """One run: `model` is trained in place on random scenes and the `tokens` they have."""
+
+    def __init__(self, model: nn.Module, tokens: SceneTokens, emoji: Tensor, seed: int = 0) -> None:
+        self.model = model.train().to(memory_format=torch.channels_last)
+        self.tokens, self.emoji, self.seed = tokens, emoji, seed
+        model.quantize.embedding.weight.requires_grad_(False)
+        self.codes = model.quantize.embedding.weight
+        self.scale = self.codes.var().clamp_min(1e-6)
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+        self.step_count, self.seconds = 0, 0.0
 
-    def _example(self, step: int, seed: int) -> tuple[Tensor, Tensor]:
-        generator = step_generator(seed, step)
-        if step % 2 == 0:
-            index = torch.randint(len(self.pictures), (1,), generator=generator)
-            return self.pictures[index], self.tokens[index]
-        picture = draw(self.things, self.emoji, generator)[None]
-        return picture, encode(self.model, picture)
+    def _look_up(self, tokens: Tensor) -> Tensor:
+        """Codes `[B, D, h, w]` of token ids `[B, h, w]`."""
+        return self.codes[tokens].permute(0, 3, 1, 2)
 
-    def step(self, step: int, steps: int, seed: int) -> dict[str, float]:
-        """Update `step` of `steps`; returns loss and PSNR."""
-        target, tokens = self._example(step, seed)
-        codes = self.model.quantize.get_codebook_entry(tokens, (*tokens.shape, self.model.config.latent_channels))
-        output = self.model.decoder(self.model.post_quant_conv(codes))
-        loss = picture_loss(output, target)
+    def step(self, progress: float) -> dict[str, float]:
+        """One update at `progress` (0..1) of the run; returns the loss and the PSNR of the scenes from their tokens."""
+        started = time.monotonic()
+        generator = step_generator(self.seed + 2, self.step_count)
+        scenes = [random_scene(generator, _SINGLE, _CORNER) for _ in range(_SCENES)]
+        others = draw_examples(self.emoji, generator, _OTHERS)
+        pictures = torch.cat([draw(scenes), others.target]).contiguous(memory_format=torch.channels_last)
+        latents = self.model.quant_conv(self.model.encoder(pictures))
+        wanted = self._look_up(torch.stack([self.tokens.of(scene) for scene in scenes]))
+        rest = latents[_SCENES:]
+        rows = rest.detach().permute(0, 2, 3, 1)
+        found = self._look_up(nearest(rows.flatten(0, 2), self.codes).reshape(rows.shape[:3]))
+        commit = (F.mse_loss(latents[:_SCENES], wanted) + 0.2 * F.mse_loss(rest, found)) / self.scale
+        inner = torch.cat([wanted, rest + (found - rest).detach()])
+        output = self.model.decoder(self.model.post_quant_conv(inner))
+        loss = picture_loss(output, pictures) + 0.2 * commit
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-        self.optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50) * cosine
+        for group in self.optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * learning_rate_factor(self.step_count, progress)
         self.optimizer.step()
-        return {"loss": float(loss.detach()), "psnr": float(psnr(output.detach(), target).mean())}
+        self.step_count += 1
+        self.seconds += time.monotonic() - started
+        quality = psnr(output.detach(), pictures)[:_SCENES].mean()
+        return {"loss": float(loss.detach()), "psnr": float(quality), "commit": float(commit.detach())}
+
+    def save(self, path: Path) -> None:
+        """Write everything that the run needs to go on."""
+        tensors = module_tensors("model", self.model) | optimizer_tensors("optimizer", self.optimizer)
+        save_checkpoint(path, tensors, {"step": self.step_count, "seconds": self.seconds, "seed": self.seed})
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        tensors, meta = load_checkpoint(path)
+        load_module("model", self.model, tensors)
+        load_optimizer("optimizer", self.optimizer, tensors)
+        self.step_count, self.seconds, self.seed = meta["step"], meta["seconds"], meta["seed"]
+
+
+def load_refined(path: Path) -> nn.Module:
+    """The VQ-GAN of RUN/vq-refined.safetensors, in eval mode."""
+    model = build_vq(REFINED_CONFIG)
+    load_module("model", model, load_checkpoint(path)[0])
+    return model.eval()
+
+
+def report(model: nn.Module, tokens: SceneTokens) -> str:
+    """PSNR on scenes that no training step draws with the same seed, from their tokens and through the encoder."""
+    model.eval()
+    scenes = held_out_scenes()
+    pictures, put = draw(scenes), torch.stack([tokens.of(scene) for scene in scenes])
+    drawn, trip = psnr(decode(model, put), pictures), psnr(round_trip(model, pictures), pictures)
+    same = float((encode(model, pictures) == put).float().mean())
+    model.train()
+    return f"from tokens {drawn.mean():.2f} dB, round trip {trip.mean():.2f} dB, tokens found {same:.1%}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write RUN/vq-refined.safetensors. Short, so it starts over when it was stopped."""
+    """Write RUN/vq-refined.safetensors; goes on from it if it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, type=Path)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--steps", type=int, help="stop after this many steps instead of --minutes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    font = find_font(args.font)
-    things = render_all([thing.glyph for thing in THINGS], font)
-    emoji = render_broad(font)
-    tokens = load_checkpoint(args.run / "tokens.safetensors")[0]["tokens"].long()
-    model, pictures = load_vq(args.run / "vq.safetensors"), compose_all(things)
-    refiner = DecoderRefiner(model, pictures, tokens, things, emoji)
-    before = psnr(decode(model, tokens), pictures).mean()
-    log = Log(args.run / "refine.csv", ("step", "seconds", "loss", "psnr"), 0)
-    with progress_bar("decoder") as bar:
-        for step in range(args.steps):
-            log.add(step + 1, 0.0, refiner.step(step, args.steps, args.seed + 2))
-            bar((step + 1) / args.steps, log.text())
-    save_checkpoint(args.run / "vq-refined.safetensors", module_tensors("model", model), {"steps": args.steps})
-    after, trip = psnr(decode(model, tokens), pictures).mean(), psnr(round_trip(model, pictures), pictures).mean()
-    print(f"cached tokens: {before:.2f} dB before, {after:.2f} dB after; round trip {trip:.2f} dB")
+    tokens = SceneTokens.load(args.run / "tokens.safetensors")
+    refiner = Refiner(
+        deepen(load_vq(args.run / "vq.safetensors")), tokens, render_broad(find_font(args.font)), args.seed
+    )
+    checkpoint = args.run / "vq-refined.safetensors"
+    if checkpoint.exists():
+        refiner.load(checkpoint)
+    log = Log(args.run / "refine.csv", ("step", "seconds", "loss", "psnr", "commit"), refiner.step_count)
+    print("before:", report(refiner.model, tokens))
+
+    def progress() -> float:
+        return refiner.step_count / args.steps if args.steps else refiner.seconds / (60 * args.minutes)
+
+    def save() -> None:
+        refiner.save(checkpoint)
+        log.plot(args.run / "refine.png", "psnr")
+        scenes = held_out_scenes(12)
+        drawn = decode(refiner.model, torch.stack([tokens.of(scene) for scene in scenes]))
+        save_grid(torch.cat([draw(scenes), drawn]), args.run / "refine-grid.png", 12)
+
+    with progress_bar("VQ") as bar:
+        while progress() < 1:
+            log.add(refiner.step_count + 1, refiner.seconds, refiner.step(progress()))
+            bar(progress(), log.text())
+            if refiner.step_count % 500 == 0:
+                save()
+    save()
+    print("after:", report(refiner.model, tokens))
 
 
 if __name__ == "__main__":

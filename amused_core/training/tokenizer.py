@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-MAX_LENGTH = 24
+MAX_LENGTH = 32
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _SUFFIX = "</w>"
 SPECIAL = {"bos_token": _START, "eos_token": _END, "pad_token": _END, "unk_token": _END}

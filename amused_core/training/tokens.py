@@ -1,8 +1,9 @@
-"""Cache the tokens of all training pictures, made consistent between backgrounds.
+"""Find the tokens of every thing and background, from which the tokens of any scene are put together.
 
-The VQ encoder sees far more than one cell, so flat white may get fifty different codes, and the middle of a thing other
-codes on another background. That is noise a token model cannot predict. Two rules remove it: a flat cell gets the one
-code of its background; a cell all inside the thing gets the code that it has on the first background.
+The VQ encoder sees far more than one cell, so a cell of a thing may get another code on another background or in
+another place. That is noise a token model cannot predict. So every cell of a thing gets one code, the nearest to its
+mean latent over all backgrounds and places, and flat background one code per colour. The decoder fills in the
+background around a thing from the flat cells beside it, which `vq.py` taught it.
 
 python -m amused_core.training.tokens --run RUN
 """
@@ -11,17 +12,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..scenes.layout import CELL, CORNERS, LARGE_SIDE, PLACES, SIDE, SMALL_SIDE, WHOLE, Scene
+from ..scenes.sprites import background_colours, draw, over, sprites, thing_index
+from ..scenes.things import BACKGROUNDS, THINGS
 from .checkpoints import load_checkpoint, load_module, save_checkpoint
-from .data import compose_all, find_font, render_all
+from .codebook import nearest
 from .progress import psnr
-from .things import BACKGROUNDS, THINGS
-from .vq import build_vq
+from .vq import build_vq, held_out_scenes
+from .vq_data import flat_cells
+
+GRID = SIDE // CELL
+EMPTY = -1  # a cell without any thing
 
 
 @torch.no_grad()
@@ -44,19 +51,103 @@ def decode(model: nn.Module, tokens: Tensor, batch: int = 20) -> Tensor:
     return torch.cat(parts).clamp(0, 1)
 
 
-def canonicalise(tokens: Tensor, alpha: Tensor, backgrounds: int) -> Tensor:
-    """Make `tokens` `[T * backgrounds, h, w]` consistent; `alpha` (uint8 `[T, H, W]`) tells thing from background."""
-    count, height, width = len(alpha), *tokens.shape[1:]
-    cells = alpha.reshape(count, 1, *alpha.shape[1:]).float()
-    size = (alpha.shape[1] // height, alpha.shape[2] // width)
-    flat = F.max_pool2d(cells, size)[:, 0] == 0
-    solid = F.max_pool2d(-cells, size)[:, 0] == -255
-    result = tokens.reshape(count, backgrounds, height, width).clone()
-    for index in range(backgrounds):
-        view = result[:, index]
-        view[flat] = view[flat].mode().values
-        view[solid] = result[:, 0][solid]
-    return result.reshape(tokens.shape)
+@dataclass(frozen=True)
+class SceneTokens:
+    """The tokens that scenes consist of, all int64.
+
+    Attributes:
+        large: `[things, 14, 14]`, `EMPTY` where a cell shows only background.
+        small: `[things, 8, 8]`, likewise.
+        flat: `[backgrounds]`.
+    """
+
+    large: Tensor
+    small: Tensor
+    flat: Tensor
+
+    def of(self, scene: Scene) -> Tensor:
+        """The tokens of `scene`, int64 `[16, 16]`."""
+        grid = torch.full((GRID, GRID), EMPTY)
+        for thing, name in zip(scene.things, scene.places, strict=True):
+            place = PLACES[name]
+            top, left, side = place.top // CELL, place.left // CELL, place.side // CELL
+            sprite = (self.large if place.side == LARGE_SIDE else self.small)[thing_index(thing)]
+            grid[top : top + side, left : left + side] = sprite
+        background = self.flat[list(BACKGROUNDS).index(scene.background)]
+        return torch.where(grid == EMPTY, background, grid)
+
+    def save(self, path: Path) -> None:
+        """Write the tables as one file."""
+        tables = {"large": self.large, "small": self.small, "flat": self.flat}
+        meta = {"things": [thing.name for thing in THINGS], "backgrounds": list(BACKGROUNDS)}
+        save_checkpoint(path, {name: table.to(torch.int16) for name, table in tables.items()}, meta)
+
+    @classmethod
+    def load(cls, path: Path) -> SceneTokens:
+        """Read what `save` wrote; raises ValueError when it belongs to another word list."""
+        tensors, meta = load_checkpoint(path)
+        if meta["things"] != [thing.name for thing in THINGS] or meta["backgrounds"] != list(BACKGROUNDS):
+            raise ValueError(f"{str(path)!r} was made with another word list: run training.tokens again.")
+        return cls(**{name: tensor.long() for name, tensor in tensors.items()})
+
+
+def _mean_latents(model: nn.Module, cuts: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents of uint8 RGBA `[B, 4, H, W]`, averaged over all backgrounds `[B, D, h, w]`, and those on each of them
+    where a cell is flat (`[backgrounds, cells, D]`)."""
+    total, flats = torch.zeros(()), []
+    empty = flat_cells(cuts)[:, 0]
+    for colour in background_colours():
+        pictures = over(cuts, colour.expand(len(cuts), 3))
+        latents = torch.cat([model.encode(piece).latents for piece in pictures.split(20)])
+        total = total + latents
+        flats.append(latents.permute(0, 2, 3, 1)[empty])
+    return total / len(flats), torch.stack(flats)
+
+
+def _codes(model: nn.Module, latents: Tensor, cuts: Tensor) -> Tensor:
+    """Nearest codes of latents `[B, D, h, w]`, `EMPTY` where `cuts` shows no thing: int64 `[B, h, w]`."""
+    rows = latents.permute(0, 2, 3, 1)
+    codes = nearest(rows.flatten(0, 2), model.quantize.embedding.weight).reshape(rows.shape[:3])
+    return codes.masked_fill(flat_cells(cuts)[:, 0], EMPTY)
+
+
+def _four_corners(numbers: Sequence[int]) -> Tensor:
+    """Small things `numbers` in the four corners: uint8 RGBA `[4, H, W]`."""
+    picture = torch.zeros(4, SIDE, SIDE, dtype=torch.uint8)
+    for number, corner in zip(numbers, CORNERS, strict=True):
+        place = PLACES[corner]
+        rows, columns = slice(place.top, place.top + SMALL_SIDE), slice(place.left, place.left + SMALL_SIDE)
+        picture[:, rows, columns] = sprites()[SMALL_SIDE][number]
+    return picture
+
+
+@torch.no_grad()
+def find_tokens(model: nn.Module) -> SceneTokens:
+    """The tables for `model`, diffusers' `VQModel`."""
+    count, names = len(THINGS), list(BACKGROUNDS)
+    cuts = torch.zeros(count, 4, SIDE, SIDE, dtype=torch.uint8)
+    place = PLACES[WHOLE]
+    inside = slice(place.top, place.top + LARGE_SIDE)
+    cuts[:, :, inside, inside] = sprites()[LARGE_SIDE]
+    latents, flats = _mean_latents(model, cuts)
+    border = place.top // CELL
+    large = _codes(model, latents, cuts)[:, border:-border, border:-border]
+    weight = model.quantize.embedding.weight
+    flat = torch.stack([nearest(rows, weight).mode().values for rows in flats[: len(names)]])
+
+    side = SMALL_SIDE // CELL
+    total = torch.zeros(count, model.config.latent_channels, side, side)
+    for turn in range(4):  # every thing once in every corner
+        quads = [[(4 * start + (corner + turn) % 4) % count for corner in range(4)] for start in range(-(-count // 4))]
+        latents, _ = _mean_latents(model, torch.stack([_four_corners(quad) for quad in quads]))
+        for quad, latent in zip(quads, latents, strict=True):
+            for number, corner in zip(quad, CORNERS, strict=True):
+                top, left = PLACES[corner].top // CELL, PLACES[corner].left // CELL
+                total[number] += latent[:, top : top + side, left : left + side]
+    # 4 turns each; a word list that is no multiple of four meets its first things more often.
+    meetings = torch.bincount(torch.arange(-(-count // 4) * 4) % count, minlength=count) * 4
+    small = _codes(model, total / meetings[:, None, None, None], sprites()[SMALL_SIDE])
+    return SceneTokens(large, small, flat)
 
 
 def load_vq(path: Path) -> nn.Module:
@@ -67,21 +158,32 @@ def load_vq(path: Path) -> nn.Module:
     return model.eval()
 
 
+def same_codes(model: nn.Module) -> float:
+    """Share of thing cells (large things) whose code is the same on another background: how local the encoder is."""
+    place = PLACES[WHOLE]
+    inside = slice(place.top, place.top + LARGE_SIDE)
+    cuts = torch.zeros(len(THINGS), 4, SIDE, SIDE, dtype=torch.uint8)
+    cuts[:, :, inside, inside] = sprites()[LARGE_SIDE]
+    things = ~flat_cells(cuts)[:, 0]
+    first, other = (encode(model, over(cuts, background_colours()[[index]].expand(len(cuts), 3))) for index in (0, 7))
+    return float((first == other)[things].float().mean())
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write RUN/tokens.safetensors from RUN/vq.safetensors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, type=Path)
-    parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
     args = parser.parse_args(argv)
-    things = render_all([thing.glyph for thing in THINGS], find_font(args.font))
     model = load_vq(args.run / "vq.safetensors")
-    pictures = compose_all(things)
-    raw = encode(model, pictures)
-    tokens = canonicalise(raw, things[:, 3], len(BACKGROUNDS))
-    before, after = (psnr(decode(model, ids), pictures).mean() for ids in (raw, tokens))
-    meta = {"things": [thing.name for thing in THINGS], "backgrounds": list(BACKGROUNDS)}
-    save_checkpoint(args.run / "tokens.safetensors", {"tokens": tokens.to(torch.int16)}, meta)
-    print(f"{len(tokens)} pictures: {before:.2f} dB as encoded, {after:.2f} dB made consistent")
+    tokens = find_tokens(model)
+    tokens.save(args.run / "tokens.safetensors")
+    scenes = held_out_scenes()
+    pictures = draw(scenes)
+    encoded = psnr(decode(model, encode(model, pictures)), pictures)
+    put = psnr(decode(model, torch.stack([tokens.of(scene) for scene in scenes])), pictures)
+    print(f"{len(scenes)} scenes: {encoded.mean():.2f} dB as encoded, {put.mean():.2f} dB put together")
+    print(f"codes of thing cells that stay the same on another background: {same_codes(model):.1%}")
+    print(f"codes in use: {len(torch.cat([t.flatten() for t in (tokens.large, tokens.small, tokens.flat)]).unique())}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from ..scenes.layout import SIDE, Scene
+from ..scenes.splits import random_scene
+from ..scenes.sprites import draw
 from .checkpoints import (
     load_checkpoint,
     load_module,
@@ -25,11 +28,10 @@ from .checkpoints import (
     save_checkpoint,
 )
 from .codebook import Codebook
-from .data import compose_all, find_font, render_all, render_broad
+from .data import find_font, render_broad
 from .grids import save_grid
 from .progress import Log, progress_bar, psnr, step_generator
-from .things import THINGS
-from .vq_data import draw_batch
+from .vq_data import Examples, draw_examples
 from .vq_init import init_vq
 
 VQ_CONFIG: dict[str, Any] = {
@@ -47,7 +49,8 @@ VQ_CONFIG: dict[str, Any] = {
     "force_upcast": True,
 }
 LEARNING_RATE = 7e-4
-_PLAIN_UNTIL, _FULL_FROM, _RESEED_UNTIL = 0.12, 0.7, 0.8  # parts of the run
+_PLAIN_UNTIL, _FULL_FROM, _RESEED_UNTIL = 0.12, 0.5, 0.8  # parts of the run
+_CROP_SIDE = SIDE // 2
 _WARM_UP = 100
 
 
@@ -95,13 +98,13 @@ def learning_rate_factor(step: int, progress: float, floor: float = 0.03) -> flo
 
 
 class VQTrainer:
-    """The state of one run: model, codebook, optimizer, step. `things`, `emoji`: uint8 RGBA `[N, 4, H, W]`."""
+    """The state of one run: model, codebook, optimizer, step. `emoji`: uint8 RGBA `[N, 4, side, side]`."""
 
-    def __init__(self, things: Tensor, emoji: Tensor, seed: int = 0, config: dict[str, Any] = VQ_CONFIG) -> None:
-        self.things, self.emoji, self.seed = things, emoji, seed
+    def __init__(self, emoji: Tensor, seed: int = 0, config: dict[str, Any] = VQ_CONFIG) -> None:
+        self.emoji, self.seed = emoji, seed
         self.model = build_vq(config).to(memory_format=torch.channels_last)
         generator = step_generator(seed, -1)
-        init_vq(self.model, torch.cat([draw_batch(things, emoji, generator, False) for _ in range(4)]), generator)
+        init_vq(self.model, draw_examples(emoji, generator, 16, _CROP_SIDE).target, generator)
         self.heads = ColourHeads(self.model, generator)
         self.codebook = Codebook(self.model.quantize.embedding.weight)
         self.model.quantize.embedding.weight.requires_grad_(False)
@@ -110,14 +113,29 @@ class VQTrainer:
         self.optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
         self.step_count, self.seconds = 0, 0.0
 
+    def _encode(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """`(latents to decode, pull)`: thing cells of the source, flat cells of the target, and how far apart the
+        thing cells of the two are (mean square, in units of the latents' variance)."""
+        pictures = torch.cat([examples.source, examples.target[examples.swapped]])
+        latents = self.model.quant_conv(self.model.encoder(pictures.contiguous(memory_format=torch.channels_last)))
+        source, twins = latents[: len(examples.source)], latents[len(examples.source) :]
+        if not len(twins):
+            return source, latents.new_zeros(())
+        target = source.clone()
+        target[examples.swapped] = twins
+        things = (~examples.flat[examples.swapped]).float()
+        apart = ((source[examples.swapped] - twins).square().mean(1, keepdim=True) * things).sum()
+        pull = apart / things.sum().clamp_min(1) / latents.detach().var().clamp_min(1e-6)
+        return torch.where(examples.flat, target, source), pull
+
     def step(self, progress: float) -> dict[str, float]:
-        """One update at `progress` (0..1) of the run; returns the loss and the PSNR of its batch."""
+        """One update at `progress` (0..1) of the run; returns the loss, the PSNR of its batch and the pull."""
         started = time.monotonic()
         generator = step_generator(self.seed, self.step_count)
         full = progress >= _FULL_FROM or self.step_count % 4 == 3
-        target = draw_batch(self.things, self.emoji, generator, full).contiguous(memory_format=torch.channels_last)
+        examples = draw_examples(self.emoji, generator, *((2, SIDE) if full else (6, _CROP_SIDE)))
         self.heads.features.clear()
-        latents = self.model.quant_conv(self.model.encoder(target))
+        latents, pull = self._encode(examples)
         commit = latents.new_zeros(())
         quantised = latents
         if progress >= _PLAIN_UNTIL:
@@ -129,11 +147,13 @@ class VQTrainer:
                 self.codebook.reseed(latents.detach(), generator)
         output = self.model.decoder(self.model.post_quant_conv(quantised))
         head_weight = 0.5 if progress < 0.3 else 0.1
-        loss = picture_loss(output, target) + head_weight * self.heads.loss(target) + 0.1 * commit
+        loss = picture_loss(output, examples.target) + head_weight * self.heads.loss(examples.target)
+        loss = loss + 0.1 * commit + 0.1 * pull
         self._update(loss, learning_rate_factor(self.step_count, progress))
         self.step_count += 1
         self.seconds += time.monotonic() - started
-        return {"loss": float(loss.detach()), "psnr": float(psnr(output.detach(), target).mean())}
+        quality = float(psnr(output.detach(), examples.target).mean())
+        return {"loss": float(loss.detach()), "psnr": quality, "pull": float(pull.detach())}
 
     def _update(self, loss: Tensor, factor: float) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -145,10 +165,8 @@ class VQTrainer:
 
     @torch.no_grad()
     def _start_codebook(self, generator: Generator) -> None:
-        batches = (draw_batch(self.things, self.emoji, generator, False) for _ in range(60))
-        self.codebook.start(
-            torch.cat([self.model.quant_conv(self.model.encoder(batch)) for batch in batches]), generator
-        )
+        batches = (draw_examples(self.emoji, generator, 8, _CROP_SIDE) for _ in range(60))
+        self.codebook.start(torch.cat([self._encode(batch)[0] for batch in batches]), generator)
         self.heads.features.clear()
 
     def save(self, path: Path) -> None:
@@ -184,34 +202,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    font = find_font(args.font)
-    things = render_all([thing.glyph for thing in THINGS], font)
-    trainer = VQTrainer(things, render_broad(font), args.seed)
+    trainer = VQTrainer(render_broad(find_font(args.font)), args.seed)
     checkpoint = args.run / "vq.safetensors"
     if checkpoint.exists():
         trainer.load(checkpoint)
-    samples = compose_all(things)[:: len(THINGS) // 12 or 1][:16]
-    log = Log(args.run / "vq.csv", ("step", "seconds", "loss", "psnr"), trainer.step_count)
+    held_out = draw(held_out_scenes())
+    log = Log(args.run / "vq.csv", ("step", "seconds", "loss", "psnr", "pull"), trainer.step_count)
 
     def progress() -> float:
         return trainer.step_count / args.steps if args.steps else trainer.seconds / (60 * args.minutes)
+
+    def save() -> None:
+        trainer.save(checkpoint)
+        log.plot(args.run / "vq.png", "psnr")
+        save_grid(torch.cat([held_out[:12], round_trip(trainer.model, held_out[:12])]), args.run / "vq-grid.png", 12)
+        trainer.heads.features.clear()
 
     with progress_bar("VQ") as bar:
         while progress() < 1:
             log.add(trainer.step_count + 1, trainer.seconds, trainer.step(progress()))
             bar(progress(), log.text())
             if trainer.step_count % 1000 == 0:
-                trainer.save(checkpoint)
-                log.plot(args.run / "vq.png", "psnr")
-                save_grid(
-                    torch.cat([samples, round_trip(trainer.model, samples)]), args.run / "vq-grid.png", len(samples)
-                )
-                trainer.heads.features.clear()
-    trainer.save(checkpoint)
-    log.plot(args.run / "vq.png", "psnr")
-    pictures = compose_all(things)
-    values = psnr(round_trip(trainer.model, pictures), pictures)
-    print(f"round trip of {len(pictures)} pictures: {values.mean():.2f} dB mean, {values.min():.2f} dB worst")
+                save()
+    save()
+    values = psnr(round_trip(trainer.model, held_out), held_out)
+    print(f"round trip of {len(held_out)} scenes: {values.mean():.2f} dB mean, {values.min():.2f} dB worst")
+
+
+def held_out_scenes(count: int = 48) -> list[Scene]:
+    """Scenes to measure with, drawn with a seed that no training step has."""
+    generator = step_generator(-1, 0)
+    return [random_scene(generator) for _ in range(count)]
 
 
 if __name__ == "__main__":

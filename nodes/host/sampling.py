@@ -14,20 +14,24 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ...amused_core import inputs
 from ...amused_core import sampling as core
 from ...amused_core.draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from ...amused_core.errors import AmusedError
-from ...amused_core.schedule import temperatures
+from ...amused_core.filters import Narrow, narrower
+from ...amused_core.guidance import cfg_weights
+from ...amused_core.schedule import start_step, temperatures
 from . import guards
 from .latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
 from .model_sampling import amused_sigmas
 
 
 def amused_sampler(
-    temperature: tuple[float, float], seeding: str, seeds: list[int] | None = None
+    temperature: tuple[float, float], seeding: str, seeds: list[int] | None = None, **more: Any
 ) -> comfy.samplers.KSAMPLER:
-    """A SAMPLER; `seeds` are those of each picture, None derives them from the noise."""
-    return comfy.samplers.KSAMPLER(sample_amused, {"temperature": temperature, "seeding": seeding, "seeds": seeds})
+    """A SAMPLER with these settings, and `more`, of `sample_amused`."""
+    options = {"temperature": temperature, "seeding": seeding, "seeds": seeds, **more}
+    return comfy.samplers.KSAMPLER(sample_amused, options)
 
 
 @torch.no_grad()
@@ -41,6 +45,10 @@ def sample_amused(
     temperature: tuple[float, float] = (2.0, 0.0),
     seeding: str = "per_image",
     seeds: list[int] | None = None,
+    sampling_temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    weights: list[float] | None = None,
 ) -> Tensor:
     """The core's sampler in the form of a k-diffusion one.
 
@@ -54,12 +62,15 @@ def sample_amused(
         temperature: noise in the choice of the tokens to keep, at the first and the last step of a whole run.
         seeding: "per_image", or "diffusers": one generator for the batch.
         seeds: one for each picture; None derives them from its noise.
+        sampling_temperature, top_k, top_p: which codes are drawn, as in `AmusedModel.generate`.
+        weights: the guidance of each step, for the stock `CFGGuider` only; None leaves the guider as it is.
 
     Returns:
         codes float32 [B,1,h,w].
     """
     args = dict(extra_args or {})
     facts = guards.sampled_model(model).facts
+    narrow = _narrow(sampling_temperature, top_k, top_p, facts.codebook_size)
     ratios = guards.check_sigmas(sigmas)
     latent, noise = _attribute(model, "latent_image"), _attribute(model, "noise")
     mask = args.get("denoise_mask")
@@ -71,8 +82,12 @@ def sample_amused(
     if region is not None:
         tokens = torch.where((tokens == masked) & ~region, kept, tokens)
 
+    guider = None if weights is None else _holder(model, "cfg")
+
     def predict(tokens: Tensor, index: int) -> Tensor:
         planes = tokens_to_planes(tokens, facts.codebook_size)
+        if weights is not None:
+            guider.cfg = weights[index]
         return model(planes, sigmas[index].expand(len(tokens)), **args)
 
     with tqdm(total=len(ratios) - 1, disable=disable) as bar:
@@ -94,6 +109,7 @@ def sample_amused(
             temperatures=temperatures(ratios, temperature),
             region=region,
             on_step=on_step,
+            narrow=narrow,
         )
     return tokens_to_codes(tokens, facts.codebook_size)
 
@@ -111,10 +127,13 @@ def sample_latent(
     denoise: float,
     temperature: tuple[float, float],
     seeding: str,
+    cfg_schedule: str = "auto",
+    **more: Any,
 ) -> dict[str, Any]:
     """A whole run as the core's `generate` does it: same settings and seed, same tokens.
 
-    `cfg` 0 is the model's own recommendation; `schedule` "auto" is linear where the latent has a mask.
+    `cfg` 0 and `cfg_schedule` "auto" are the model's own recommendation; `schedule` "auto" is linear where the latent
+    has a mask; `more` is for `sample_amused`.
     """
     recommended = guards.amused_model(model).facts.recommended
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
@@ -125,11 +144,16 @@ def sample_latent(
     if len(sigmas) == 0:
         return latent
     places = latent.get("batch_index", range(len(samples)))
-    sampler = amused_sampler(temperature, seeding, [(seed + place) % 2**64 for place in places])
+    if cfg_schedule == "auto":
+        cfg_schedule = recommended.cfg_schedule
+    cfg, start = cfg or recommended.cfg, start_step(steps, denoise)
+    weights = cfg_weights(cfg, cfg_schedule, steps, start, recommended.cfg_interval)
+    more["weights"] = None if cfg_schedule == "constant" else weights
+    sampler = amused_sampler(temperature, seeding, [(seed + place) % 2**64 for place in places], **more)
     tokens = comfy.sample.sample_custom(
         model,
         torch.ones_like(samples),
-        cfg or recommended.cfg,
+        cfg,
         sampler,
         sigmas,
         positive,
@@ -145,9 +169,19 @@ def sample_latent(
 
 def _attribute(wrapped: Any, name: str) -> Tensor:
     """An attribute of ComfyUI's inpainting wrapper, under any number of other wrappers."""
+    return getattr(_holder(wrapped, name), name)
+
+
+def _holder(wrapped: Any, name: str) -> Any:
+    """The outermost wrapper that has an attribute."""
     while not hasattr(wrapped, name):
         wrapped = wrapped.inner_model
-    return getattr(wrapped, name)
+    return wrapped
+
+
+def _narrow(temperature: float, top_k: int, top_p: float, codes: int) -> Narrow | None:
+    """The filter of the codes to draw, after checking its settings as the core does."""
+    return narrower(inputs.sampling_temperature(temperature), inputs.top_k(top_k, codes), inputs.top_p(top_p))
 
 
 def _start(

@@ -5,7 +5,9 @@ The environment variable COMFYUI_DIR names the ComfyUI to use; without it these 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,13 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Comfy:
     write_tiny_checkpoint(models / "amused" / "tiny512", downsample=True, seed=1)
     write_tiny_checkpoint(models / "diffusers" / "tiny8", downsample=False, seed=2, factor=8)
     return Comfy(models)
+
+
+@pytest.fixture(scope="session")
+def object_info(comfy: Comfy) -> dict[str, Any]:
+    """What ComfyUI's /object_info says of the pack's nodes."""
+    ours = {name: node for name, node in comfy.nodes.NODE_CLASS_MAPPINGS.items() if name.startswith("Amused")}
+    return json.loads(json.dumps({name: node.GET_NODE_INFO_V1() for name, node in ours.items()}))
 
 
 @pytest.fixture

@@ -210,3 +210,8 @@ def test_unknown_choice(comfy, settings):
     loader = graphs.load(comfy)
     with pytest.raises(GraphError, match=next(iter(settings.values()))):
         comfy.run(graphs.sample(comfy, loader, graphs.empty(comfy, loader), **settings))
+
+
+def test_more_likeliest_codes_than_there_are(comfy):
+    loader = graphs.load(comfy)
+    fails(comfy, graphs.sample(comfy, loader, graphs.empty(comfy, loader), top_k=65), "top_k is 65", "0 to 64")

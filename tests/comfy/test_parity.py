@@ -150,6 +150,38 @@ def test_same_as_generate(comfy, shape, task):
     assert torch.equal(decoded, want.images)
 
 
+@pytest.mark.parametrize("cfg_schedule", ["constant", "ramp"])
+@pytest.mark.parametrize("task", ["text", "image"])
+def test_options_same_as_generate(comfy, shape, cfg_schedule, task):
+    """What is drawn and how guidance rises: as 'amused generate' does it, also from the middle of the schedule."""
+    name, _, model = shape
+    picture = graphs.picture(2)
+    loader = graphs.load(comfy, name)
+    start = graphs.empty(comfy, loader, batch=2)
+    given, denoise = {}, 1.0
+    if task == "image":
+        start = comfy.node("VAEEncode", pixels=comfy.give(picture), vae=(loader, 2))
+        given, denoise = {"image": picture, "strength": 0.5}, 0.5
+    options = {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9, "cfg_schedule": cfg_schedule}
+    want = model.generate("a red apple", **given, steps=6, cfg=3.0, seed=11, batch_size=2, **options).tokens
+    node = graphs.sample(comfy, loader, start, seed=11, denoise=denoise, **options)
+    assert torch.equal(graphs.tokens(comfy.run(node)), want)
+
+
+def test_options_of_the_sampler_select(comfy, shape):
+    """Custom sampling draws from the same codes as the node that does it all."""
+    name, _, model = shape
+    loader = graphs.load(comfy, name)
+    options = {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9}
+    own = {"temperature_start": 2.0, "temperature_end": 0.0, "seeding": "diffusers"}
+    sampler = comfy.node("AmusedSamplerSelect", **own, **options)
+    got = comfy.run(graphs.custom(comfy, loader, graphs.empty(comfy, loader), sampler=sampler))
+    want = model.generate(
+        "a red apple", steps=6, cfg=3.0, seed=SEED, seeding="diffusers", width=32, height=32, **options
+    )
+    assert torch.equal(graphs.tokens(got), want.tokens)
+
+
 def test_text_encoder(comfy, shape):
     """Penultimate hidden states and projected pooled embedding of ComfyUI's CLIP are transformers'."""
     name, pipe, _ = shape

@@ -70,16 +70,18 @@ def test_every_flag_reaches_generate(amused, png: Path, monkeypatch: pytest.Monk
         "--negative": "dark", "--image": str(png), "--mask": str(png), "--strength": "0.7", "--steps": "5",
         "--cfg": "2.5", "--schedule": "linear", "--seed": "9", "--seeding": "diffusers", "--batch": "3",
         "--width": "32", "--height": "48", "--dtype": "bf16", "--device": "cpu", "--attention": "sdpa",
+        "--cfg-schedule": "interval", "--sampling-temperature": "0.8", "--top-k": "7", "--top-p": "0.9",
     }  # fmt: skip
     flat = [part for pair in options.items() for part in pair]
-    assert amused("a red apple", *flat, "--temperature", "3", "0.5") == 0
+    assert amused("a red apple", *flat, "--temperature", "3", "0.5", "--cfg-interval", "0.2", "0.8") == 0
     assert isinstance(seen.pop("image"), Image.Image) and isinstance(seen.pop("mask"), Image.Image)
     assert callable(seen.pop("on_step")) and seen.pop("model")
     assert seen.pop("temperature") in ([3.0, 0.5], (3.0, 0.5))
     assert seen == {
         "prompt": "a red apple", "negative_prompt": "dark", "strength": 0.7, "steps": 5, "cfg": 2.5,
         "schedule": "linear", "seed": 9, "seeding": "diffusers", "batch_size": 3, "width": 32, "height": 48,
-        "dtype": "bf16", "device": "cpu", "attention": "sdpa",
+        "dtype": "bf16", "device": "cpu", "attention": "sdpa", "cfg_schedule": "interval", "cfg_interval": [0.2, 0.8],
+        "sampling_temperature": 0.8, "top_k": 7, "top_p": 0.9,
     }  # fmt: skip
 
 
@@ -132,6 +134,11 @@ BAD_OPTIONS = [
     (["--cfg", "1e999"], ("cfg is inf", "0 to 100")),
     (["--strength", "2"], ("strength is 2.0", "0 to 1")),
     (["--temperature", "-1", "0"], ("temperature is -1.0", "0 to 100")),
+    (["--cfg-schedule", "x"], ("'x'", "constant, ramp, interval")),
+    (["--cfg-interval", "0.8", "0.2"], ("cfg_interval is [0.8, 0.2]", "0 <= first < second <= 1")),
+    (["--sampling-temperature", "0"], ("sampling_temperature is 0.0", "0.01 to 10")),
+    (["--top-k", "65"], ("top_k is 65", "0 to 64")),
+    (["--top-p", "0"], ("top_p is 0.0", "above 0 up to 1")),
     (["--schedule", "sigmoid"], ("'sigmoid'", "cosine, linear")),
     (["--seed", "-1"], ("seed is -1", "0 to 18446744073709551615")),
     (["--seed", str(2**64)], (str(2**64), "0 to 18446744073709551615")),

@@ -166,7 +166,19 @@ def test_a_config_that_describes_no_model(
 
 @pytest.mark.parametrize(
     "recommended",
-    [5, {"temperature": [1, 2, 3]}, {"steps": "x"}, {"cfg": None}, {"width": []}, {"schedule": "sigmoid"}],
+    [
+        5,
+        {"temperature": [1, 2, 3]},
+        {"steps": "x"},
+        {"cfg": None},
+        {"width": []},
+        {"schedule": "sigmoid"},
+        {"cfg_schedule": "x"},
+        {"cfg_interval": [1, 0]},
+        {"top_k": 65},
+        {"top_p": 0},
+        {"sampling_temperature": 0},
+    ],
     ids=str,
 )
 def test_a_broken_recommendation(refused: Callable[..., None], copy: Path, recommended: Any) -> None:

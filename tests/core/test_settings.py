@@ -24,6 +24,14 @@ BAD: dict[str, tuple[str, list[Any]]] = {
     "width": ("multiples of 4", [0, -4, 3, 30, 31.5, 32.0, "32", True, NAN]),
     "height": ("multiples of 4", [0, -32, 1, 33, "x", [32]]),
     "seed": ("0 to 18446744073709551615", [-1, 2**64, 1.5, 1.0, NAN, None, "5", True]),
+    "cfg_schedule": ("constant, ramp, interval", ["x", "", "Ramp", 5, []]),
+    "cfg_interval": (
+        "0 <= first < second <= 1",
+        [(0.5, 0.5), (0.7, 0.3), (-0.1, 1), (0, 1.1), (NAN, 1), (0,), (0, 0.5, 1), "ab", 0.5, (True, 1), [[0], 1]],
+    ),
+    "sampling_temperature": ("0.01 to 10", [0, 0.001, -1, 10.1, NAN, INF, "1", True, [1], HUGE]),
+    "top_k": ("0 to 64", [-1, 65, 1.0, "5", True, NAN, HUGE]),
+    "top_p": ("above 0 up to 1", [0, -0.1, 1.001, NAN, INF, "1", True, [1], HUGE]),
     "prompt": ("string", [None, 5, [], (), [3], b"abc", {"a": 1}, {"a"}]),
     "negative_prompt": ("string", [5, [], [3], b"abc", {"a": 1}]),
 }
@@ -69,6 +77,7 @@ def test_sizes_that_no_machine_can_hold() -> None:
         {"cfg": 1},
         {"temperature": np.float32(2.0)},
         {"temperature": [2, 0]},
+        {"top_k": np.int64(0), "top_p": np.float64(1), "sampling_temperature": np.float32(1)},
         {"seed": np.int64(5)},
         {"seed": np.uint64(5)},
         {"seed": np.array([5])},
@@ -92,7 +101,19 @@ def test_huge_seeds(model: AmusedModel, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"steps": 1}, {"cfg": 0}, {"cfg": 100}, {"temperature": (100, 100)}, {"temperature": 0}]
+    "arguments",
+    [
+        {"steps": 1},
+        {"cfg": 0},
+        {"cfg": 100},
+        {"temperature": (100, 100)},
+        {"temperature": 0},
+        {"sampling_temperature": 0.01},
+        {"sampling_temperature": 10},
+        {"top_k": 64},
+        {"top_p": 1e-9},
+        {"cfg_interval": (0, 1)},
+    ],
 )
 def test_the_ends_of_the_ranges_are_allowed(model: AmusedModel, arguments: dict[str, Any]) -> None:
     assert torch.isfinite(model.generate("a cat", **{"steps": 3, **arguments}).images).all()
