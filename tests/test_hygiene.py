@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 # The registry's scanner looks at text, so comments and documents count as well.
@@ -25,6 +26,7 @@ REFUSED = {
     "logging set-up": r"\blogging\.basicConfig\(",
     "changed import paths": r"\bsys\.path\.(insert|append|extend)\(|\bsys\.path\s*=",
     "raw code addresses": r"raw\.githubusercontent\.com",
+    "databases": r"\b(sqlite3|psycopg2?|pymysql|sqlalchemy|pymongo)\b",
 }
 NETWORK_MODULES = {
     "urllib",
@@ -90,7 +92,37 @@ def test_shipped_files_are_what_we_mean() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in shipped_files()}
     assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md", "requirements.txt"} <= names
     assert {"nodes/__init__.py", "amused_core/__init__.py", "workflows/text_to_image.json"} <= names
-    assert not [name for name in names if name.startswith(("tests/", "tools/", ".ci/")) or name == "Makefile"]
+    assert {"locales/ar/nodeDefs.json", "locales/en/main.json", "web/docs/AmusedLoader/ar.md"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "tools/", ".ci/", "docs/")) or name == "Makefile"]
+
+
+def test_nothing_is_bundled() -> None:
+    """The scanner refuses copies of other packages ("vendored")."""
+    folders = {"dist", "build", "node_modules", "vendor", "vendored", "third_party", "site-packages"}
+    endings = (".min.js", ".whl", ".so", ".dll", ".pyd", ".dylib", ".exe", ".zip", ".tar.gz", ".egg")
+    shipped = [path.relative_to(ROOT) for path in shipped_files()]
+    assert not [path for path in shipped if folders & set(path.parts) or path.name.endswith(endings)]
+
+
+def test_python_is_readable_on_windows() -> None:
+    """Tools that read Python as cp1252 fail on other letters; Arabic and Chinese belong in locales/ and web/docs/."""
+    for path in shipped_files():
+        if path.suffix == ".py":
+            path.read_text("utf-8").encode("cp1252")
+
+
+def test_registry_knows_the_pack() -> None:
+    """pyproject.toml has what the ComfyUI registry asks for, and the pictures have the sizes it wants."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    fields = dict(re.findall(r'^([\w-]+) = "(.*)"$', text, re.MULTILINE))
+    assert re.fullmatch(r"[A-Za-z](?!.*[-_.]{2})[\w.-]{0,98}", name := fields["name"])
+    assert "comfyui" not in name.lower()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", fields["version"]) and fields["description"]
+    assert fields["PublisherId"] and fields["DisplayName"] and fields["requires-comfyui"].startswith(">=")
+    with Image.open(ROOT / "docs" / Path(fields["Icon"]).name) as icon:
+        assert icon.width == icon.height <= 400
+    with Image.open(ROOT / "docs" / Path(fields["Banner"]).name) as banner:
+        assert banner.width * 9 == banner.height * 21
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -111,6 +143,8 @@ def test_scanner_finds_nothing(what: str) -> None:
         ("global random state", "torch.manual_seed(0)"),
         ("logging set-up", "logging.basicConfig()"),
         ("changed import paths", "sys.path.insert(0, here)"),
+        ("raw code addresses", "https://raw.githubusercontent.com/a/b"),
+        ("databases", "import sqlite3"),
     ],
 )
 def test_scanner_would_find(what: str, sample: str) -> None:
@@ -144,6 +178,12 @@ def test_only_host_touches_comfyui_internals() -> None:
     internals = {"comfy", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "latent_preview"}
     hits = {path.name: used for path in (ROOT / "nodes").glob("*.py") if (used := top(imports(path)) & internals)}
     assert not hits
+
+
+def test_nodes_leave_the_device_to_comfyui() -> None:
+    files = [path for path in shipped_files() if path.is_relative_to(ROOT / "nodes") and path.suffix == ".py"]
+    hits = [(path.name, hit[0]) for path in files if (hit := re.search(r"\b(cuda|mps|xpu)\b", path.read_text("utf-8")))]
+    assert files and not hits
 
 
 def test_pack_imports_itself_relatively() -> None:

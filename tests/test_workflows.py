@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from comfy_server import ComfyServer, ServerError
+from lint_workflows import lint
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-COMFYUI_DIR = os.environ.get("COMFYUI_DIR")
 # Pixels (width, height) of the pictures that each workflow saves, in the order of its Save Image nodes.
 SIZES = {
     "batch_of_variations": [(128, 128)] * 6,
@@ -100,12 +99,33 @@ def test_thumbnail_is_a_picture(name: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[ComfyServer]:
-    """A ComfyUI with this pack; COMFYUI_DIR names it."""
-    if not COMFYUI_DIR:
-        pytest.skip("COMFYUI_DIR is not set: no ComfyUI to test against")
-    with ComfyServer(Path(COMFYUI_DIR)) as running:
-        yield running
+def object_info(server: ComfyServer) -> dict[str, Any]:
+    """Every node of the running ComfyUI, stock ones too."""
+    return server.get("/object_info")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", NAMES)
+def test_fits_the_nodes(object_info: dict[str, Any], name: str) -> None:
+    assert lint(load(FOLDER / "api" / f"{name}.json"), object_info) == []
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("seeding", "per_picture", "allowed are per_image, diffusers"),
+        ("steps", 1001, "allowed are 1 to 1000"),
+        ("latent_image", ["1", 0], "wants LATENT, but output 0 of node 1 is MODEL"),
+        ("strength", 0.5, "unknown input 'strength'"),
+    ],
+)
+def test_linter_knows_our_nodes(object_info: dict[str, Any], name: str, value: Any, fault: str) -> None:
+    graph = load(FOLDER / "api" / "text_to_image.json")
+    sampler = next(node for node in graph.values() if node["class_type"] == "AmusedSampler")
+    sampler["inputs"][name] = value
+    (found,) = lint(graph, object_info)
+    assert fault in found
 
 
 @pytest.mark.server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from workflow_graphs import WORKFLOWS, Workflow
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "workflows"
+HELP_PICTURES = ROOT / "web" / "docs" / "pictures"
 
 
 def thumbnail(pictures: list[bytes]) -> Image.Image:
@@ -48,10 +50,13 @@ def tidy(ui: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def build(page: Page, server: ComfyServer, flow: Workflow, screenshots: Path) -> None:
-    """Writes the API twin, the thumbnail and the UI format of one workflow, and checks that it opens."""
+    """Writes the API twin, the thumbnail (for help pages too) and the UI format of a workflow; checks that it opens."""
     api = flow.api()
     (FOLDER / "api" / f"{flow.name}.json").write_text(json.dumps(api, indent=2) + "\n")
-    thumbnail(server.pictures(server.run(api))).save(FOLDER / f"{flow.name}.jpg", quality=88)
+    picture = FOLDER / f"{flow.name}.jpg"
+    thumbnail(server.pictures(server.run(api))).save(picture, quality=88)
+    if (HELP_PICTURES / picture.name).exists():
+        shutil.copyfile(picture, HELP_PICTURES / picture.name)
     spec = {"api": api, "columns": flow.columns(), "note": flow.note, "frames": flow.frames, "name": flow.name}
     ui = tidy(lay_out(page, spec), flow.name)
     (FOLDER / f"{flow.name}.json").write_text(json.dumps(ui, indent=1) + "\n")

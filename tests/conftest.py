@@ -1,0 +1,20 @@
+"""One running ComfyUI for all tests that talk to a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from comfy_server import ComfyServer
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ComfyServer]:
+    """A ComfyUI with this pack; COMFYUI_DIR names it."""
+    folder = os.environ.get("COMFYUI_DIR")
+    if not folder:
+        pytest.skip("COMFYUI_DIR is not set: no ComfyUI to test against")
+    with ComfyServer(Path(folder)) as running:
+        yield running
