@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AmusedError
+from .evaluation.cli import add_eval
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="draw pictures from text, a picture, or inside a mask"))
     _add_save(commands.add_parser("save", help="copy a model into one .safetensors file"))
+    add_eval(commands.add_parser("eval", help="measure what a model draws, with any settings"))
     return parser
 
 

@@ -126,7 +126,8 @@ def caption(scene: Scene, generator: Generator, dropout: float = 0.1, noise: flo
         return ""
     nouns = [_noun(THINGS[thing_index(name)], chance, noise) for name in scene.things]
     if len(nouns) == 2:
-        text = chance.pick(_RELATED[relation(scene)]).format(o=nouns[0], p=nouns[1])
+        plain = f"{{o}} {relation(scene)} {{p}}"
+        text = (plain if chance(0.5) else chance.pick(_RELATED[relation(scene)])).format(o=nouns[0], p=nouns[1])
     elif scene.places[0] in CORNERS:
         place = chance.pick(_CORNER_NAMES[scene.places[0]])
         text = chance.pick(_IN_CORNER).format(o=nouns[0], c=place)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ..scenes.layout import Scene
+from ..scenes.layout import RELATIONS, Scene
 from ..scenes.splits import held_out, random_scene
 from ..scenes.sprites import thing_index
 from .progress import step_generator
@@ -28,7 +28,21 @@ def things_in_play(step: int, total: int, first: int = 6, hold: int = 75, pace: 
 def shares(progress: float) -> tuple[float, float]:
     """`(large, corner)` shares of the scenes at `progress` (0..1) of the run; the rest are pairs."""
     late = min(1.0, max(0.0, (progress - 0.2) / 0.3))
-    return 0.65 - 0.25 * late, 0.17 - 0.02 * late
+    return 0.65 - 0.4 * late, 0.17 - 0.07 * late
+
+
+def reading_order(scene: Scene) -> Scene:
+    """The same picture in the words that name the left or upper thing first."""
+    if scene.places in (RELATIONS["left of"], RELATIONS["above"]) or len(scene.things) == 1:
+        return scene
+    return Scene(scene.things[::-1], scene.places[::-1], scene.background)
+
+
+def _reading_order_share(progress: float) -> float:
+    """Part of the pairs that are named in reading order. Where both orders are there from the start, which thing goes
+    where is an exclusive or of word order and relation, and the model stays at "one of the two" for thousands of steps.
+    """
+    return 0.9 - 0.9 * min(1.0, max(0.0, (progress - 0.6) / 0.15))
 
 
 class Curriculum:
@@ -53,6 +67,8 @@ class Curriculum:
         while len(scenes) < count:
             pair = active[torch.multinomial(weights, 2, generator=generator)].tolist()
             scene = random_scene(generator, *shares(progress), pair)
+            if float(torch.rand((), generator=generator)) < _reading_order_share(progress):
+                scene = reading_order(scene)
             if not held_out(scene):
                 scenes.append(scene)
         return scenes

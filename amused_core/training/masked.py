@@ -31,18 +31,20 @@ from .checkpoints import (
 )
 from .curriculum import Curriculum
 from .networks import MASK_ID, TEXT_CONFIG, TRANSFORMER_CONFIG, build_text_encoder, build_transformer, parameter_groups
-from .objective import code_weights, masked_loss, sample_masks
+from .objective import ALL_SHARE, PAIR_ALL_SHARE, code_weights, masked_loss, sample_masks
 from .progress import Log, progress_bar, step_generator
+from .reading import ReadOuts, facts
 from .tokenizer import MAX_LENGTH, build_tokenizer
 from .tokens import SceneTokens
 
 LEARNING_RATE = 1e-3
 _WARM_UP = 50
 _EMA_DECAY = 0.999
+_READING_WEIGHT = 0.1
 _USUAL_MICRO = (128.0, 128.0, 0.0, 0.0, 6.0)  # width, height, crop (2), aesthetic score: what a 128x128 picture gets
 
 
-def learning_rate_factor(step: int, progress: float, hold: float = 0.5, floor: float = 0.02) -> float:
+def learning_rate_factor(step: int, progress: float, hold: float = 0.7, floor: float = 0.02) -> float:
     """Warm-up, constant up to `hold` of the run, then a cosine to `floor`: a run may be lengthened while it is held."""
     decay = min(1.0, max(0.0, (progress - hold) / (1 - hold)))
     return min(1.0, (step + 1) / _WARM_UP) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * decay)))
@@ -63,7 +65,10 @@ def _backward(
     micro: Tensor,
     inputs: Tensor,
     target: Tensor,
+    wanted: Tensor,
     weights: Tensor,
+    read_outs: ReadOuts | None,
+    end: int,
     bf16: bool,
 ) -> tuple[float, float, list[float]]:
     """Fresh gradients of the loss on one shard; text goes in as aMUSEd's pipeline puts it in.
@@ -76,7 +81,8 @@ def _backward(
         output = text(ids, output_hidden_states=True)
         logits = transformer(inputs, output.hidden_states[-2], output.text_embeds, micro)
     loss, each, accuracy = masked_loss(logits, target, inputs != target, weights)
-    loss.backward()
+    reading = 0.0 if read_outs is None else read_outs(output.hidden_states[-2], ids, end, wanted)[0]
+    (loss + _READING_WEIGHT * reading).backward()
     return float(loss.detach()), accuracy, each.tolist()
 
 
@@ -103,7 +109,7 @@ class MaskedTrainer:
         generator = step_generator(seed, -1)
         self.transformer = build_transformer(generator, transformer_config).train()
         self.text_encoder = build_text_encoder(self.tokenizer, generator, text_config).train()
-        groups = parameter_groups(self.transformer) + [{"params": list(self.text_encoder.parameters()), "scale": 0.3}]
+        groups = parameter_groups(self.transformer) + [{"params": list(self.text_encoder.parameters()), "scale": 1.0}]
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
@@ -111,6 +117,7 @@ class MaskedTrainer:
         self.rarity = self._rarity(transformer_config["codebook_size"])
         models = (self.transformer, self.text_encoder)
         self.copies = [models, *(tuple(map(_sharing_copy, models)) for _ in range(workers - 1))]
+        self.read_outs: ReadOuts | None = None
         self.workers, self.pool = workers, ThreadPoolExecutor(workers)
         self.step_count, self.seen, self.seconds = 0, 0, 0.0
 
@@ -128,7 +135,8 @@ class MaskedTrainer:
         batch = self._batch(scenes, generator)
         weights = self.rarity ** max(0.0, 1 - 2 * progress)  # even out in the first half of the run
         shards = zip(*(tensor.chunk(self.workers) for tensor in batch), strict=True)
-        first, *others = [(*twin, *shard, weights, self.bf16) for twin, shard in zip(self.copies, shards, strict=True)]
+        fixed = (weights, self.read_outs, self.tokenizer.eos_token_id, self.bf16)
+        first, *others = [(*twin, *shard, *fixed) for twin, shard in zip(self.copies, shards, strict=True)]
         jobs = [self.pool.submit(_backward, *arguments) for arguments in others]
         losses, accuracies, each = zip(_backward(*first), *(job.result() for job in jobs), strict=True)
         self._update(learning_rate_factor(self.step_count, progress))
@@ -138,17 +146,19 @@ class MaskedTrainer:
         self.seconds += time.monotonic() - started
         return {"loss": sum(losses) / len(losses), "accuracy": sum(accuracies) / len(accuracies)}
 
-    def _batch(self, scenes: Sequence[Scene], generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`(caption ids, micro-conditioning, masked tokens, right tokens)`."""
+    def _batch(self, scenes: Sequence[Scene], generator: Generator) -> tuple[Tensor, ...]:
+        """`(caption ids, micro-conditioning, masked tokens, right tokens, facts)`."""
         texts = [caption(scene, generator) for scene in scenes]
         target = torch.stack([self.tokens.of(scene) for scene in scenes])
-        mask = sample_masks(*target.shape, generator)
+        whole = [ALL_SHARE if len(scene.things) == 1 else PAIR_ALL_SHARE for scene in scenes]
+        mask = sample_masks(whole, *target.shape[1:], generator)
         micro = torch.tensor(_USUAL_MICRO).repeat(len(scenes), 1)
         odd = torch.rand(len(scenes), generator=generator) < 0.1  # other sizes and scores must not break the model
         limits = torch.tensor([512.0, 512.0, 64.0, 64.0, 10.0])
         micro[odd] = (torch.rand((int(odd.sum()), 5), generator=generator) * limits).round()
         ids = self.tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
-        return ids.input_ids, micro, target.masked_fill(mask, self.mask_id), target
+        wanted = torch.tensor([facts(scene) for scene in scenes])
+        return ids.input_ids, micro, target.masked_fill(mask, self.mask_id), target, wanted
 
     def _update(self, factor: float) -> None:
         for other in self.copies[1:]:
@@ -164,6 +174,16 @@ class MaskedTrainer:
         decay = min(_EMA_DECAY, (1 + self.step_count) / (10 + self.step_count))
         with torch.no_grad():
             torch._foreach_lerp_(self.ema, self.parameters, 1 - decay)
+
+    def use_reading(self, path: Path, encoder: bool) -> None:
+        """Keep the text encoder reading as `reading.py` taught it; `encoder`: take that text encoder, too."""
+        tensors, _ = load_checkpoint(path)
+        self.read_outs = ReadOuts(self.text_encoder.config.hidden_size).requires_grad_(False)
+        load_module("read_outs", self.read_outs, tensors)
+        if encoder:
+            load_module("text_encoder", self.text_encoder, tensors)
+            start = len(self.parameters) - len(list(self.text_encoder.parameters()))
+            self.ema[start:] = [parameter.detach().clone() for parameter in self.parameters[start:]]
 
     def use_ema(self) -> None:
         """Put the averaged weights into the models (for export; training cannot go on from here)."""
@@ -204,14 +224,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="threads that share a batch")
+    parser.add_argument("--new-reading", action="store_true", help="go on with the text encoder of `reading`")
     parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16 (CPUs with AVX512-BF16 or AMX)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     tokens = SceneTokens.load(args.run / "tokens.safetensors")
     trainer = MaskedTrainer(tokens, args.batch, args.seed, workers=args.workers, bf16=args.bf16)
-    checkpoint = args.run / "masked.safetensors"
+    checkpoint, reading = args.run / "masked.safetensors", args.run / "reading.safetensors"
     if checkpoint.exists():
         trainer.load(checkpoint)
+    if reading.exists():
+        trainer.use_reading(reading, encoder=not checkpoint.exists() or args.new_reading)
     log = Log(args.run / "masked.csv", ("step", "seconds", "loss", "accuracy"), trainer.step_count)
 
     def progress() -> float:

@@ -35,7 +35,7 @@ TRANSFORMER_CONFIG: dict[str, Any] = {
 TEXT_CONFIG: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 384,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "projection_dim": 128,
     "max_position_embeddings": MAX_LENGTH,

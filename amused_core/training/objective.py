@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 ALL_SHARE, BLOCK_SHARE = 0.1, 0.15
+PAIR_ALL_SHARE = 0.45  # of pictures with two things: only a whole mask asks for what the text says is where
 
 
 def mask_ratio(time: Tensor) -> Tensor:
@@ -36,13 +38,14 @@ def block_mask(height: int, width: int, generator: Generator) -> Tensor:
     return mask
 
 
-def sample_masks(batch: int, height: int, width: int, generator: Generator) -> Tensor:
-    """Bool `[batch, height, width]`: a tenth wholly masked (every drawing starts so), 15 % blocks, the rest random."""
+def sample_masks(whole: Sequence[float], height: int, width: int, generator: Generator) -> Tensor:
+    """Bool `[B, height, width]`: picture i wholly masked with probability `whole[i]` (every drawing starts so), 15 %
+    blocks, the rest random."""
     masks = []
-    for choice, time in torch.rand((batch, 2), generator=generator).tolist():
-        if choice < ALL_SHARE:
+    for share, (choice, time) in zip(whole, torch.rand((len(whole), 2), generator=generator).tolist(), strict=True):
+        if choice < share:
             masks.append(torch.ones(height, width, dtype=torch.bool))
-        elif choice < ALL_SHARE + BLOCK_SHARE:
+        elif choice < share + BLOCK_SHARE:
             masks.append(block_mask(height, width, generator))
         else:
             masks.append(random_mask(height, width, float(mask_ratio(torch.tensor(time))), generator))

@@ -1,0 +1,65 @@
+"""The arguments of `amused eval`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import AmusedError
+
+QUICK, FULL = 100, 500
+
+
+def add_eval(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `amused eval`. Importing this module loads nothing else."""
+    add = command.add_argument
+    add("--model", metavar="PATH", help="a folder or .safetensors file (default: the model that ships here)")
+    add("--output", default="evaluation", metavar="FOLDER", help="report, table, plot, pictures (default: evaluation)")
+    add("--full", action="store_true", help=f"{FULL} pictures a cell instead of {QUICK}")
+    add("--count", type=int, metavar="N", help="pictures a cell")
+    add("--sets", nargs="+", metavar="SET", help="seen, combinations, wordings, relations (default: all)")
+    add("--tasks", nargs="+", metavar="TASK", help="text, reconstruction, inpainting, variation, diversity "
+        "(default: all; text alone where several settings are compared)")  # fmt: skip
+    add("--steps", type=int, nargs="+", metavar="N", help="several values of an option: each combination is a cell")
+    add("--cfg", type=float, nargs="+", metavar="X", help="guidance; 1 is none")
+    add("--temperature", type=float, nargs=2, action="append", metavar=("A", "B"), help="may be given several times")
+    add("--schedule", nargs="+", metavar="cosine|linear", help="how the mask ratio falls")
+    add("--cfg-schedule", nargs="+", metavar="constant|ramp|interval", help="guidance over the run")
+    add("--cfg-interval", type=float, nargs=2, action="append", metavar=("A", "B"), help="may be given several times")
+    add("--sampling-temperature", type=float, nargs="+", metavar="X", help="of the draw of codes")
+    add("--top-k", type=int, nargs="+", metavar="N", help="draw from the N likeliest codes; 0: all")
+    add("--top-p", type=float, nargs="+", metavar="X", help="draw from the likeliest codes that make up X; 1: all")
+    add("--seed", type=int, default=0, metavar="N", help="of the prompts and the first picture (default: 0)")
+    add("--batch", type=int, default=25, metavar="N", help="pictures drawn at a time (default: 25)")
+    add("--reference", metavar="diffusers", help="run diffusers' pipeline on the same prompts, too")
+    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
+    add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """`amused eval`: measures a model and writes the report."""
+    from .cells import SWEPT, sweep
+    from .plan import TASKS, Plan
+    from .prompts import SETS
+    from .runner import evaluate
+
+    if options.reference not in (None, "diffusers"):
+        raise AmusedError(f"--reference is {options.reference!r}; allowed is 'diffusers'.")
+    settings = sweep({name: getattr(options, name) or () for name in SWEPT})
+    given = options.tasks or (["text"] if len(settings) > 1 else list(TASKS))
+    plan = Plan(
+        model=options.model,
+        output=Path(options.output),
+        sets=list(dict.fromkeys(options.sets or SETS)),
+        tasks=list(dict.fromkeys(given)),
+        count=(FULL if options.full else QUICK) if options.count is None else options.count,
+        settings=settings,
+        seed=options.seed,
+        batch=options.batch,
+        reference=options.reference is not None,
+        load={"dtype": options.dtype, "device": options.device, "attention": options.attention},
+    )
+    print(evaluate(plan))
+    return 0

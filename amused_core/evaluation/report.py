@@ -1,0 +1,107 @@
+"""The report as text: one line a cell, and tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .cells import label
+
+_HEADINGS = {
+    "judge": "The judge's own error",
+    "text": "Text to picture",
+    "reconstruction": "VQ reconstruction",
+    "inpainting": "Inpainting",
+    "variation": "Picture to picture",
+    "diversity": "Diversity over seeds",
+}
+_NOTES = {
+    "judge": "What the judge says of pictures whose answer is known. *right* should be near 100 % down to the round "
+    "trip through the VQ, and near 0 in the last two rows.",
+    "text": "*right* is the strict measure: everything as asked, and at most 3 dB below the VQ's own round trip of the "
+    "wanted picture. In brackets 95 % intervals. Seconds are a note: they depend on the machine and its load.",
+}
+_BRIEF = ("right", "object", "background", "relation", "PSNR", "PSNR in hole", "same tokens", "distinct pictures")
+
+
+def show(result: Mapping[str, Any]) -> str:
+    """A number with its interval: "88.0 % (80.2-93.0)"."""
+    factor, unit = (100, " %") if result["unit"] == "%" else (1, f" {result['unit']}".rstrip())
+    digits = 1 if result["unit"] in ("%", "dB") else 0 if float(result["value"]).is_integer() else 3
+
+    def text(value: float) -> str:
+        return f"{value * factor:.{digits}f}"
+
+    interval = f" ({text(result['low'])}-{text(result['high'])})" if "low" in result else ""
+    return f"{text(result['value'])}{unit}{interval}"
+
+
+def line(cell: Mapping[str, Any]) -> str:
+    """A cell in one line."""
+    key = cell["key"]
+    name = f"{key['task']} {key['part']}, {label(key['settings'])}"
+    row = cell.get("row") or cell["rows"]["after the VQ"]
+    numbers = [f"{column} {show(row[column])}" for column in _BRIEF if column in row]
+    if "reference" in cell:
+        numbers.append(f"tokens equal to diffusers' {100 * cell['reference']['equal_tokens']:g} %")
+    if "passes" in row:
+        numbers.append(f"{row['passes']['value']:g} passes")
+    return f"{name}: {', '.join(numbers)}"
+
+
+def as_markdown(report: Mapping[str, Any]) -> str:
+    """The whole report (the content of report.json) as Markdown."""
+    model = report["model"]
+    parts = [
+        f"# Evaluation of {model['name']}",
+        f"{report['pictures']} pictures a cell, seed {report['seed']}; weights {model['digest']}; torch "
+        f"{report['torch']}, {report['device']}, {report['threads']} threads. Recommended settings: "
+        f"{', '.join(f'{name} {value}' for name, value in model['recommended'].items())}.",
+    ]
+    for task, heading in _HEADINGS.items():
+        cells = [cell for cell in report["cells"] if cell["key"]["task"] == task]
+        if cells:
+            parts += [f"## {heading}", *([_NOTES[task]] if task in _NOTES else []), _table(_rows(task, cells))]
+    kinds = [row for cell in report["cells"] for row in _kinds(cell)]
+    if kinds:
+        parts += ["## Text to picture, by kind of prompt", _table(kinds)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(task: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    if task == "judge":
+        return [{"pictures": name, **_numbers(row)} for name, row in cells[0]["rows"].items()]
+    rows = []
+    for cell in cells:
+        name = {"what": cell["key"]["part"], "settings": label(cell["key"]["settings"])}
+        rows.append({**name, **_numbers(cell["row"])})
+        if "reference" in cell:
+            equal = f"{100 * cell['reference']['equal_tokens']:g} % of the tokens equal"
+            rows.append(
+                {**name, "settings": f"diffusers, {equal}; {name['settings']}", **_numbers(cell["reference"]["row"])}
+            )
+    return rows
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, str]:
+    return {column: show(number) for column, number in row.items()}
+
+
+def _kinds(cell: Mapping[str, Any]) -> list[dict[str, str]]:
+    key = cell["key"]
+    return [
+        {
+            "set": key["part"],
+            "settings": label(key["settings"]),
+            "kind": kind,
+            "pictures": str(row["pictures"]),
+            **{name: show(number) for name, number in row.items() if name != "pictures"},
+        }
+        for kind, row in cell.get("kinds", {}).items()
+    ]
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
