@@ -11,6 +11,7 @@ from torch import Tensor
 from .draws import Draws
 from .errors import AmusedError
 from .filters import Narrow
+from .measures import Measures
 
 Predict = Callable[[Tensor, int], Tensor]
 
@@ -24,12 +25,14 @@ class Step:
         total: steps of this run.
         tokens: int64 [B,h,w] after the step, undecided cells hold the mask token.
         predicted: int64 [B,h,w], the step's guess for every cell.
+        measures: how sure the model was; to be read within `on_step`.
     """
 
     index: int
     total: int
     tokens: Tensor
     predicted: Tensor
+    measures: Measures | None = None
 
 
 def sample(
@@ -84,7 +87,9 @@ def sample(
         else:
             tokens = predicted
         if on_step is not None:
-            on_step(Step(index, total, tokens.view(shape), predicted.view(shape)))
+            measures = Measures(probs, predicted, unknown, shape)
+            on_step(Step(index, total, tokens.view(shape), predicted.view(shape), measures))
+            measures.close()
     return tokens.view(shape)
 
 

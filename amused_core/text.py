@@ -38,9 +38,12 @@ class Text:
 
         `device` is where the ids go; None is where the weights are (offloading hooks may bring them later).
         """
-        limit = min(self.tokenizer.model_max_length, self.module.config.max_position_embeddings)
-        ids = self.tokenizer(
-            list(prompts), return_tensors="pt", padding="max_length", truncation=True, max_length=limit
-        ).input_ids.to(self.module.device if device is None else device)
+        ids = self.ids(prompts).to(self.module.device if device is None else device)
         output = self.module(ids, output_hidden_states=True)
         return TextEmbedding(output.hidden_states[-2], output.text_embeds)
+
+    def ids(self, prompts: Sequence[str]) -> Tensor:
+        """Token ids int64 [B,L], cut at the encoder's length and padded to it."""
+        limit = min(self.tokenizer.model_max_length, self.module.config.max_position_embeddings)
+        settings = {"padding": "max_length", "truncation": True, "max_length": limit}
+        return self.tokenizer(list(prompts), return_tensors="pt", **settings).input_ids

@@ -6,6 +6,7 @@ from typing_extensions import override
 from . import host
 from .encode import AmusedMicroConditioning, AmusedTextEncode
 from .inpaint import AmusedInpaintComposite, AmusedInpaintMask
+from .insight import AmusedTokenGrid, AmusedTrace, AmusedTraceFrames, AmusedTraceMap, AmusedWordAttention
 from .latent import AmusedEmptyLatent
 from .load import AmusedLoader
 from .sample import AmusedSampler, AmusedSamplerSelect, AmusedScheduler
@@ -30,6 +31,11 @@ class AmusedExtension(ComfyExtension):
             AmusedVQDecode,
             AmusedInpaintMask,
             AmusedInpaintComposite,
+            AmusedTrace,
+            AmusedTraceFrames,
+            AmusedTraceMap,
+            AmusedWordAttention,
+            AmusedTokenGrid,
         ]
 
 

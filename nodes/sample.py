@@ -43,54 +43,7 @@ class AmusedSampler(io.ComfyNode):
             category="aMUSEd",
             description="Fills in the masked tokens of a latent step by step, the surest first. The same settings give "
             "the same tokens as 'amused generate' on the command line.",
-            inputs=[
-                io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd'."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="Start of all chance. Picture i of a batch has seed + i (with 'per_image' seeding).",
-                ),
-                io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS_TIP),
-                io.Float.Input(
-                    "cfg",
-                    default=0.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Guidance: how closely the picture follows the prompt. 0: the model's own recommendation "
-                    "(amused-256 4, amused-512 10, the embedded model about 1.5); 1: none.",
-                ),
-                io.Combo.Input(
-                    "schedule",
-                    options=SCHEDULES,
-                    default="auto",
-                    tooltip="How fast tokens are decided. cosine: few at first; linear: as many in each step. auto: "
-                    "linear under a mask, else the model's own.",
-                ),
-                io.Conditioning.Input("positive", tooltip="What the picture shows."),
-                io.Conditioning.Input("negative", tooltip="What to keep out of it."),
-                io.Latent.Input(
-                    "latent_image",
-                    tooltip="Empty for a new picture; encoded to change one; with a mask to draw only there.",
-                ),
-                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TIP),
-                io.Float.Input("temperature_start", default=2.0, **TEMPERATURE, tooltip=START_TIP),
-                io.Float.Input("temperature_end", default=0.0, **TEMPERATURE, tooltip=END_TIP),
-                io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
-                *_draw_inputs(),
-                io.Combo.Input(
-                    "cfg_schedule",
-                    options=CFG_SCHEDULES,
-                    default="auto",
-                    optional=True,
-                    tooltip="constant: the same guidance in every step; ramp: none at first, rising evenly to cfg. "
-                    "auto: the model's own.",
-                ),
-            ],
+            inputs=sampler_inputs(),
             outputs=[io.Latent.Output(tooltip="The latent with all tokens decided.")],
         )
 
@@ -201,6 +154,58 @@ class AmusedScheduler(io.ComfyNode):
     def execute(cls, model: Any, schedule: str, steps: int, denoise: float) -> io.NodeOutput:
         """Makes the mask ratios."""
         return io.NodeOutput(model_sampling.amused_sigmas(model, schedule, steps, denoise))
+
+
+def sampler_inputs() -> list[Any]:
+    """Inputs of a node that does a whole run."""
+    return [
+        io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd'."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=MAX_SEED,
+            control_after_generate=True,
+            tooltip="Start of all chance. Picture i of a batch has seed + i (with 'per_image' seeding).",
+        ),
+        io.Int.Input("steps", default=12, min=1, max=1000, tooltip=STEPS_TIP),
+        io.Float.Input(
+            "cfg",
+            default=0.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Guidance: how closely the picture follows the prompt. 0: the model's own recommendation "
+            "(amused-256 4, amused-512 10, the embedded model about 1.5); 1: none.",
+        ),
+        io.Combo.Input(
+            "schedule",
+            options=SCHEDULES,
+            default="auto",
+            tooltip="How fast tokens are decided. cosine: few at first; linear: as many in each step. auto: "
+            "linear under a mask, else the model's own.",
+        ),
+        io.Conditioning.Input("positive", tooltip="What the picture shows."),
+        io.Conditioning.Input("negative", tooltip="What to keep out of it."),
+        io.Latent.Input(
+            "latent_image",
+            tooltip="Empty for a new picture; encoded to change one; with a mask to draw only there.",
+        ),
+        io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TIP),
+        io.Float.Input("temperature_start", default=2.0, **TEMPERATURE, tooltip=START_TIP),
+        io.Float.Input("temperature_end", default=0.0, **TEMPERATURE, tooltip=END_TIP),
+        io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
+        *_draw_inputs(),
+        io.Combo.Input(
+            "cfg_schedule",
+            options=CFG_SCHEDULES,
+            default="auto",
+            optional=True,
+            tooltip="constant: the same guidance in every step; ramp: none at first, rising evenly to cfg. "
+            "auto: the model's own.",
+        ),
+    ]
 
 
 def _draw_inputs() -> list[Any]:

@@ -24,6 +24,7 @@ SIZES = {
     "inpaint": [(128, 128)] * 2,
     "outpaint": [(64, 128), (128, 128)],
     "regional_prompts": [(128, 128)],
+    "seeing_inside": [(128, 128)] * 2 + [(512, 548)] * 3 + [(640, 640)],
     "text_to_image": [(128, 128)],
 }
 MENU_VALUES = {"fixed", "increment", "decrement", "randomize"}

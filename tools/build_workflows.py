@@ -24,18 +24,16 @@ HELP_PICTURES = ROOT / "web" / "docs" / "pictures"
 def thumbnail(pictures: list[bytes]) -> Image.Image:
     """The last pictures of a run side by side (at most 3 to a row), 256 px high each."""
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-    scale = 256 / images[0].height
-    images = [image.resize((round(image.width * scale), 256), Image.Resampling.LANCZOS) for image in images]
-    across = min(3, len(images))
-    width = sum(image.width for image in images[:across]) + 8 * (across - 1)
-    rows = -(-len(images) // across)
-    sheet = Image.new("RGB", (width, 256 * rows + 8 * (rows - 1)), "white")
-    x = y = 0
-    for index, image in enumerate(images):
-        if index and index % across == 0:
-            x, y = 0, y + 264
-        sheet.paste(image, (x, y))
-        x += image.width + 8
+    sizes = [(round(image.width * 256 / image.height), 256) for image in images]
+    images = [image.resize(size, Image.Resampling.LANCZOS) for image, size in zip(images, sizes, strict=True)]
+    rows = [images[first : first + 3] for first in range(0, len(images), 3)]
+    width = max(sum(image.width + 8 for image in row) for row in rows) - 8
+    sheet = Image.new("RGB", (width, 264 * len(rows) - 8), "white")
+    for place, row in enumerate(rows):
+        x = 0
+        for image in row:
+            sheet.paste(image, (x, 264 * place))
+            x += image.width + 8
     return sheet
 
 

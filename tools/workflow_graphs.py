@@ -137,8 +137,8 @@ def text_to_image() -> Workflow:
     flow = Workflow(
         "text_to_image",
         "## Text to image\n\n"
-        "The embedded model draws about fifty things on a white, yellow, blue or green background: "
-        "*a red apple on a blue background*, *a penguin on a white background*.\n\n"
+        "The embedded model draws 172 things on ten background colours, large, in a corner, or two together: "
+        "*a red apple on a blue background*, *a cat in the top left corner*, *a fox left of an owl on pink*.\n\n"
         "The sampler's `cfg` of 0 is the model's own recommendation, and a width and height of 0 its own size.\n\n"
         "For photographs and everything else, put amused-256 or amused-512 into `models/amused` (see the README) "
         "and choose it in **Load aMUSEd**.",
@@ -286,7 +286,7 @@ def batch_of_variations() -> Workflow:
         "draws other ones of them anew in each copy (`denoise` says how many).\n\n"
         "With the seeding *per_image* picture i has seed + i and is the same alone: to get the third one again, "
         "set the amount to 1 and add 2 to the seed.\n\n"
-        "A prompt alone varies little here, since the embedded model has seen one picture of each thing. With "
+        "A prompt alone varies little here, since the embedded model knows one picture of each thing. With "
         "amused-256 or amused-512 a `batch_size` in **aMUSEd empty latent** is enough.\n\n" + REPLACE,
     )
     load = loader(flow)
@@ -299,6 +299,39 @@ def batch_of_variations() -> Workflow:
     return flow
 
 
+def seeing_inside() -> Workflow:
+    """One run, seen from inside."""
+    flow = Workflow(
+        "seeing_inside",
+        "## Seeing inside\n\n"
+        "**aMUSEd trace** draws what **aMUSEd sampler** would, and records the run. From the record come:\n"
+        "- a film of the steps, undecided tokens under grey squares,\n"
+        "- when each token was decided (`order`) and how open everything was at the first step (`entropy`),\n"
+        "- which parts looked at a word of the prompt: change the `word` to *blue*,\n"
+        "- the numbers of the tokens themselves.\n\n"
+        "Changing a map does not draw the picture again.",
+    )
+    load = loader(flow)
+    words = prompt(flow, load, "a red apple on a blue background")
+    start = empty(flow, load)
+    sockets = {"model": load[0], "positive": words[0], "negative": words[1], "latent_image": start[0]}
+    run = flow.add("AmusedTrace", seed=1, **sockets, **SETTINGS)
+    picture = decode(flow, load, run)
+    save(flow, picture[0], "amused/picture", "The picture")
+    seen, look = {"trace": run[1], "vae": load[2]}, {"opacity": 0.7, "legend": True}
+    steps = flow.add("AmusedTraceFrames", **seen, undecided="guess")
+    film = {"fps": 3.0, "lossless": False, "quality": 90, "method": "default"}
+    flow.add("SaveAnimatedWEBP", "Film", images=steps[0], filename_prefix="amused/steps", **film)
+    for kind, step, title in (("order", 0, "Decided when"), ("entropy", 1, "How open at first")):
+        shown = flow.add("AmusedTraceMap", title, **seen, kind=kind, step=step, **look)
+        save(flow, shown[0], f"amused/{kind}")
+    apple = flow.add("AmusedWordAttention", "Who looks at the word", **seen, word="apple", step=0, **look)
+    save(flow, apple[0], "amused/word")
+    grid = flow.add("AmusedTokenGrid", samples=run[0], image=picture[0], ids=True)
+    save(flow, grid[0], "amused/tokens")
+    return flow
+
+
 WORKFLOWS: tuple[Callable[[], Workflow], ...] = (
     text_to_image,
     image_to_image,
@@ -306,4 +339,5 @@ WORKFLOWS: tuple[Callable[[], Workflow], ...] = (
     outpaint,
     regional_prompts,
     batch_of_variations,
+    seeing_inside,
 )

@@ -27,4 +27,5 @@ def load(name: str, dtype: str, text_dtype: str) -> tuple[Any, Any, Any]:
             raise AmusedError(f"{label} is {value!r}; allowed are {', '.join(DTYPES)}.")
     checkpoint = folders.open_model(name)
     vae = load_vae(checkpoint)
-    return load_model(checkpoint, DTYPES[dtype], vae.code_colors), load_clip(checkpoint, DTYPES[text_dtype]), vae
+    model = load_model(checkpoint, DTYPES[dtype], vae.code_colors, vae.previewer)
+    return model, load_clip(checkpoint, DTYPES[text_dtype]), vae

@@ -15,6 +15,7 @@ from comfy.supported_models_base import ClipTarget
 
 from ...amused_core.checkpoint import Checkpoint
 from ...amused_core.errors import CheckpointError
+from ...amused_core.insight.words import words_of
 from ...amused_core.loading import load_state
 
 MIN_LAYERS = 3
@@ -33,12 +34,21 @@ class TextModel(comfy.clip_model.CLIPTextModel):
 
 
 class AmusedClipModel(SD1ClipModel):
-    """Penultimate hidden states and the projected pooled embedding, marked as aMUSEd's in the conditioning."""
+    """Penultimate hidden states and the projected pooled embedding, marked as aMUSEd's in the conditioning.
+
+    The conditioning also knows the word of each token, so that maps of attention can name it.
+    """
+
+    def __init__(self, tokenizer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tokenizer = tokenizer
 
     def encode_token_weights(self, token_weight_pairs: dict[str, Any]) -> tuple[Any, ...]:
         """Hidden states [1,L,D], pooled [1,P], and entries that ComfyUI adds to the conditioning."""
         hidden, pooled, *extra = super().encode_token_weights(token_weight_pairs)
-        return hidden, pooled, {**(extra[0] if extra else {}), "amused": True}
+        ids = [pair[0] for section in token_weight_pairs[self.clip_name] for pair in section]
+        words = words_of(self.tokenizer, ids)
+        return hidden, pooled, {**(extra[0] if extra else {}), "amused": True, "amused_words": words}
 
 
 class Given:
@@ -68,7 +78,8 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
         on_cpu = comfy.model_management.is_device_cpu(device)
         dtype = torch.float32 if on_cpu else comfy.model_management.text_encoder_dtype(device)
     tokenizer = checkpoint.tokenizer()
-    target = ClipTarget(_tokenizer(tokenizer, config), partial(AmusedClipModel, clip_model=_encoder(tokenizer, config)))
+    model = partial(AmusedClipModel, tokenizer, clip_model=_encoder(tokenizer, config))
+    target = ClipTarget(_tokenizer(tokenizer, config), model)
     clip = comfy.sd.CLIP(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),

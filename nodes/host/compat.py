@@ -10,8 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 import comfy.k_diffusion.sampling
+import comfy.latent_formats
 import comfy.ldm.modules.attention
 import comfy.samplers
+from comfy.cli_args import LatentPreviewMethod, args
 from torch import Tensor
 
 
@@ -56,3 +58,13 @@ def no_vae_warning() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(passes)
+
+
+def decoded_previews() -> bool:
+    """Whether ComfyUI is set to its good previews ("taesd"), and asks a latent format how to make them.
+
+    The setting is read anew each time: later versions change it with every prompt. Versions before the `reshape` of
+    colour factors show the cheap preview.
+    """
+    asks = hasattr(comfy.latent_formats.LatentFormat, "latent_rgb_factors_reshape")
+    return asks and args.preview_method == LatentPreviewMethod.TAESD

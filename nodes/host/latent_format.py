@@ -13,6 +13,7 @@ import comfy.latent_formats
 import torch
 from torch import Tensor
 
+from . import compat
 from .guards import check_codes
 
 
@@ -23,19 +24,43 @@ class AmusedLatentFormat(comfy.latent_formats.LatentFormat):
         codebook_size: number of codes K.
         factor: pixels per side of a cell.
         colors: gives the mean colour of each code, float [K,3] in 0..1; called only when a preview is wanted.
+        decoder: gives a function from planes to the picture of the first grid, float [1,3,H,W] in -1..1; called only
+            when decoded previews are wanted. None: there are only cheap ones.
     """
 
     latent_channels = 1
+    # ComfyUI reports that it found no such file when it is set to "taesd", and goes on with what it has.
+    taesd_decoder_name = "(none needed: aMUSEd's own VAE makes the previews)"
 
-    def __init__(self, codebook_size: int, factor: int, colors: Callable[[], Tensor]) -> None:
+    def __init__(
+        self,
+        codebook_size: int,
+        factor: int,
+        colors: Callable[[], Tensor],
+        decoder: Callable[[], Callable[[Tensor], Tensor]] | None = None,
+    ) -> None:
         self.codebook_size = codebook_size
         self.spacial_downscale_ratio = factor
         self._colors = colors
+        self._decoder = decoder
 
     @property
     def latent_rgb_factors(self) -> list[list[float]]:
-        """Colour of each code in -1..1 for the stock preview; a masked cell has no plane and comes out grey."""
+        """For the stock preview: colour of each code in -1..1; a masked cell has no plane and comes out grey.
+
+        Where `latent_rgb_factors_reshape` gives a picture, its three channels are passed on.
+        """
+        if self._decodes():
+            return torch.eye(3).tolist()
         return (self._colors() * 2 - 1).tolist()
+
+    @property
+    def latent_rgb_factors_reshape(self) -> Callable[[Tensor], Tensor] | None:
+        """What the stock preview does to planes first: decodes them when ComfyUI is set to good previews."""
+        return self._decoder() if self._decodes() else None
+
+    def _decodes(self) -> bool:
+        return self._decoder is not None and compat.decoded_previews()
 
     def process_in(self, latent: Tensor) -> Tensor:
         """Checks that a latent holds codes, and passes it on."""

@@ -115,13 +115,19 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         return latent_image
 
 
-def load_model(checkpoint: Checkpoint, dtype: torch.dtype | None, colors: Callable[[], Tensor]) -> ModelPatcher:
+def load_model(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype | None,
+    colors: Callable[[], Tensor],
+    decoder: Callable[[], Callable[[Tensor], Tensor]] | None = None,
+) -> ModelPatcher:
     """The MODEL of a checkpoint.
 
     Args:
         checkpoint: where the weights are.
         dtype: of the weights; None is fp32 on a CPU, else what ComfyUI thinks best for the device.
-        colors: mean colour of each code, for previews.
+        colors: mean colour of each code, for cheap previews.
+        decoder: for good ones; see `AmusedLatentFormat`.
     """
     management = comfy.model_management
     device, offload = management.get_torch_device(), management.unet_offload_device()
@@ -143,7 +149,7 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype | None, colors: Callab
         checkpoint.schedule,
         checkpoint.recommended,
     )
-    latent_format = AmusedLatentFormat(config.codebook_size, checkpoint.factor, colors)
+    latent_format = AmusedLatentFormat(config.codebook_size, checkpoint.factor, colors, decoder)
     model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload)
     patcher = ModelPatcher(model, load_device=device, offload_device=offload)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", guards.before_sampling)

@@ -24,6 +24,7 @@ from ...amused_core.schedule import start_step, temperatures
 from . import guards
 from .latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
 from .model_sampling import amused_sigmas
+from .preview import guess_planes
 
 
 def amused_sampler(
@@ -49,6 +50,7 @@ def sample_amused(
     top_k: int = 0,
     top_p: float = 1.0,
     weights: list[float] | None = None,
+    on_step: Callable[[core.Step], None] | None = None,
 ) -> Tensor:
     """The core's sampler in the form of a k-diffusion one.
 
@@ -64,6 +66,7 @@ def sample_amused(
         seeds: one for each picture; None derives them from its noise.
         sampling_temperature, top_k, top_p: which codes are drawn, as in `AmusedModel.generate`.
         weights: the guidance of each step, for the stock `CFGGuider` only; None leaves the guider as it is.
+        on_step: called with each step of the core's loop, for records of the run.
 
     Returns:
         codes float32 [B,1,h,w].
@@ -92,11 +95,14 @@ def sample_amused(
 
     with tqdm(total=len(ratios) - 1, disable=disable) as bar:
 
-        def on_step(step: core.Step) -> None:
+        def report(step: core.Step) -> None:
             bar.update()
+            if on_step is not None:
+                on_step(step)
             if callback is not None:
                 sigma = sigmas[step.index]
                 denoised = tokens_to_planes(step.predicted, facts.codebook_size)
+                denoised = guess_planes(denoised, step.tokens < facts.codebook_size)
                 codes = tokens_to_codes(step.tokens, facts.codebook_size)
                 callback({"x": codes, "i": step.index, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
@@ -108,7 +114,7 @@ def sample_amused(
             mask_token_id=masked,
             temperatures=temperatures(ratios, temperature),
             region=region,
-            on_step=on_step,
+            on_step=report,
             narrow=narrow,
         )
     return tokens_to_codes(tokens, facts.codebook_size)

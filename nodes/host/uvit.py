@@ -6,8 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...amused_core.insight.attention import TEXT
 from ...amused_core.transformer import UVit
 from . import compat
+
+# Where a MODEL's transformer options hold what wants to see all attention: `(q, k, heads, options)`.
+WATCH = "amused_watch"
 
 
 class HostUVit(UVit):
@@ -43,6 +47,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict
 
     Outside the trunk `options` has no block: both attentions there look at the text, so no patch would fit.
     """
+    if name == TEXT and WATCH in options:
+        options[WATCH](q, k, heads, options)
     patches = options.get("patches_replace", {}).get(name, {})
     patch = patches.get(options.get("block"))
     if patch is None:

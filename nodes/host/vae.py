@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -17,7 +19,7 @@ from ...amused_core.masks import cells_to_mask
 from ...amused_core.vq import VQ
 from . import compat
 from .guards import check_codes
-from .preview import code_colors
+from .preview import code_colors, decoded
 
 UNDECIDED = 0.5
 # Bytes of activations per pixel, channel of the widest level and byte of dtype: ComfyUI's figures for 128 channels.
@@ -128,6 +130,14 @@ class AmusedVAE(comfy.sd.VAE):
             comfy.model_management.load_models_gpu([self.patcher], force_full_load=True)
             self._colors = code_colors(self.first_stage_model.vq)
         return self._colors
+
+    def previewer(self) -> Callable[[Tensor], Tensor]:
+        """A function from planes to a preview; see `preview.decoded`.
+
+        Loads the VAE now, before the sampler's model: in a run nothing may be loaded, which could push that one out.
+        """
+        comfy.model_management.load_models_gpu([self.patcher], force_full_load=True)
+        return partial(decoded, vq=self.first_stage_model.vq)
 
     def _codes(self, samples: Tensor) -> Tensor:
         return check_codes(samples, self.codebook_size) if samples.any() else samples[:, :1].float()

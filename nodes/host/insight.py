@@ -1,0 +1,83 @@
+"""Runs that are recorded, and what was recorded as pictures."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ...amused_core import insight
+from ...amused_core.errors import AmusedError
+from ...amused_core.insight.attention import AttentionMeter
+from . import guards, pictures, sampling
+from .latent_format import codes_to_tokens, tokens_to_codes
+from .uvit import WATCH
+
+POSITIVE = 0
+# Of a LATENT whose model is not known: whole numbers up to here have each a float32 of their own.
+MAX_CODES = 2**24
+
+
+def sample(
+    model: Any, latent: dict[str, Any], positive: list[Any], negative: list[Any], **settings: Any
+) -> tuple[dict[str, Any], insight.Trace]:
+    """A run of `sampling.sample_latent`, the same tokens, and its trace."""
+    size = guards.amused_model(model).facts.codebook_size
+    meter = AttentionMeter()
+    recorder = insight.Recorder(size, meter)
+    watched = model.clone()
+    watched.model_options.setdefault("transformer_options", {})[WATCH] = partial(_watch, meter)
+    result = sampling.sample_latent(watched, latent, positive, negative, on_step=recorder, **settings)
+    tokens = codes_to_tokens(guards.check_codes(result["samples"], size), size)
+    return result, recorder.trace(tokens, _words(positive))
+
+
+def picture(trace: Any, vae: Any, reading: insight.Reading, opacity: float, legend: bool) -> Tensor:
+    """A reading over the pictures that the run ended with; see `insight.heat`."""
+    below = None if opacity == 1 else insight.finished(trace, _decoder(trace, vae))
+    return insight.heat(reading, below, opacity, legend)
+
+
+def frames(trace: Any, vae: Any, undecided: str) -> Tensor:
+    """The pictures after every step; see `insight.frames`."""
+    return insight.frames(trace, _decoder(trace, vae), undecided)
+
+
+def token_grid(latent: dict[str, Tensor], image: Tensor, ids: bool) -> Tensor:
+    """Lines, and ids if wanted, over pictures of a LATENT's tokens; see `insight.token_grid`."""
+    codes = guards.check_codes(latent["samples"], MAX_CODES)
+    image, codes = pictures.same_count(image=pictures.rgb(image), samples=codes)
+    return insight.token_grid(codes_to_tokens(codes, insight.UNDECIDED).cpu(), image, ids)
+
+
+def _watch(meter: AttentionMeter, q: Tensor, k: Tensor, heads: int, options: dict[str, Any]) -> None:
+    """Shows the meter the rows of the positive prompt; several prompts one after another, so that it means them."""
+    parts = options.get("cond_or_uncond", [POSITIVE])
+    for part, queries, keys in zip(parts, q.chunk(len(parts)), k.chunk(len(parts)), strict=True):
+        if part == POSITIVE:
+            meter.add(queries, keys, heads)
+
+
+def _words(positive: list[Any]) -> tuple[tuple[str, ...], ...]:
+    """The words of a prompt; none where there are several prompts, or one that was joined after encoding."""
+    if len(positive) != 1:
+        return ()
+    embedding, more = positive[0]
+    words = more.get("amused_words", ())
+    return (words,) if len(words) == embedding.shape[1] else ()
+
+
+def _decoder(trace: Any, vae: Any) -> insight.Decode:
+    """The VAE as the core's decoder.
+
+    Raises:
+        AmusedError: it is another model's.
+    """
+    vae = guards.amused_vae(vae)
+    if vae.codebook_size != trace.codebook_size:
+        raise AmusedError(
+            f"This VAE has {vae.codebook_size} tokens and the trace's model {trace.codebook_size}; connect the VAE of "
+            "the same 'Load aMUSEd'."
+        )
+    return lambda tokens: vae.decode(tokens_to_codes(tokens, vae.codebook_size))
