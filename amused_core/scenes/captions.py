@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator
@@ -71,6 +72,18 @@ _TAILS = (
     "please", "studio light", "emoji", "clip art", "vector art", "icon", "best quality", "8k, masterpiece",
     "in the middle", "sharp focus", "isolated", "watercolor", "oil painting", "3d render", "pixel art", "thank you",
 )  # fmt: skip
+# Words that mean nothing here and are no tokens of their own: a prompt is full of such words.
+_JUNK = (
+    "i you we he she it be was were been would could should might will can do does did like love need hope want see "
+    "look watch find have has had get make made put give take let go come say think know just only really quite so "
+    "much more most all every everything each other another same such both whole entire full empty here where when "
+    "while which who that than then also too again ever never always often maybe perhaps behind around everywhere "
+    "across about between during through wall wallpaper paper sheet canvas page scene view surface area space place "
+    "ground floor sky color colour tone paint painted colored plain filled covered subject object main thing things "
+    "item figure element idea mood day night morning evening summer winter friend child man woman people world city "
+    "street room for from into onto "
+).split()
+_JOINTS = (", ", " ", " and ", ": ", "; ", ". ", " - ")
 _OTHER_WORDS = "in at by to is an my your this that these some many of two three four five brown from there are very"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -87,7 +100,7 @@ class _Chance:
     def index(self, count: int) -> int:
         return int(torch.randint(count, (), generator=self.generator))
 
-    def pick(self, options: Sequence[str]) -> str:
+    def pick(self, options: Sequence[Any]) -> Any:
         return options[self.index(len(options))]
 
 
@@ -141,8 +154,14 @@ def caption(scene: Scene, generator: Generator, dropout: float = 0.1, noise: flo
             colour = "grey"
         if chance(0.06):
             colour = f"{chance.pick(_SHADES)} {colour}"
-        template = chance.pick(_ON_BACKGROUND)
-        text = template.format(o=text, b=colour).replace("a orange", "an orange")
+        if chance(0.2 * noise):
+            ground = " ".join([*_junk(chance, 3), colour, *_junk(chance, 3)])
+            parts = (text, ground) if chance(0.5) else (ground, text)
+            text = chance.pick(_JOINTS).join(parts)
+        else:
+            text = chance.pick(_ON_BACKGROUND).format(o=text, b=colour).replace("a orange", "an orange")
+    if chance(0.25 * noise):
+        text = _scatter(text, chance)
     if chance(0.08 * noise):
         text = f"{text}, {chance.pick(_TAILS)}" if chance(0.7) else f"{text} {_gibberish(chance)}"
     if chance(0.12 * noise):
@@ -163,6 +182,20 @@ def _noun(thing: Thing, chance: _Chance, noise: float) -> str:
         some = article(noun)
         noun = f"{chance.pick((some, some, some, some, 'the', 'one', ''))} {noun}".strip()
     return noun
+
+
+def _junk(chance: _Chance, most: int) -> list[str]:
+    """Up to `most` words that mean nothing here, a fifth of them no words at all."""
+    return [_gibberish(chance) if chance(0.2) else chance.pick(_JUNK) for _ in range(chance.index(most + 1))]
+
+
+def _scatter(text: str, chance: _Chance) -> str:
+    """Words that mean nothing here, put in before, behind and between."""
+    words = text.split(" ")
+    for word in _junk(chance, 5):
+        at = chance.pick((0, len(words), chance.index(len(words) + 1)))
+        words.insert(at, word)
+    return " ".join(words)
 
 
 def _gibberish(chance: _Chance) -> str:

@@ -33,18 +33,18 @@ from .curriculum import Curriculum
 from .networks import MASK_ID, TEXT_CONFIG, TRANSFORMER_CONFIG, build_text_encoder, build_transformer, parameter_groups
 from .objective import ALL_SHARE, PAIR_ALL_SHARE, code_weights, masked_loss, sample_masks
 from .progress import Log, progress_bar, step_generator
-from .reading import ReadOuts, facts
+from .reading import Echo, facts
 from .tokenizer import MAX_LENGTH, build_tokenizer
 from .tokens import SceneTokens
 
 LEARNING_RATE = 1e-3
 _WARM_UP = 50
-_EMA_DECAY = 0.999
-_READING_WEIGHT = 0.1
+_EMA_DECAY = 0.998
+_READING_WEIGHT = 0.2
 _USUAL_MICRO = (128.0, 128.0, 0.0, 0.0, 6.0)  # width, height, crop (2), aesthetic score: what a 128x128 picture gets
 
 
-def learning_rate_factor(step: int, progress: float, hold: float = 0.7, floor: float = 0.02) -> float:
+def learning_rate_factor(step: int, progress: float, hold: float = 0.8, floor: float = 0.02) -> float:
     """Warm-up, constant up to `hold` of the run, then a cosine to `floor`: a run may be lengthened while it is held."""
     decay = min(1.0, max(0.0, (progress - hold) / (1 - hold)))
     return min(1.0, (step + 1) / _WARM_UP) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * decay)))
@@ -67,7 +67,7 @@ def _backward(
     target: Tensor,
     wanted: Tensor,
     weights: Tensor,
-    read_outs: ReadOuts | None,
+    echo: Echo | None,
     end: int,
     bf16: bool,
 ) -> tuple[float, float, list[float]]:
@@ -81,7 +81,7 @@ def _backward(
         output = text(ids, output_hidden_states=True)
         logits = transformer(inputs, output.hidden_states[-2], output.text_embeds, micro)
     loss, each, accuracy = masked_loss(logits, target, inputs != target, weights)
-    reading = 0.0 if read_outs is None else read_outs(output.hidden_states[-2], ids, end, wanted)[0]
+    reading = 0.0 if echo is None else echo(output.hidden_states[-2], ids, end, wanted)[0]
     (loss + _READING_WEIGHT * reading).backward()
     return float(loss.detach()), accuracy, each.tolist()
 
@@ -117,7 +117,7 @@ class MaskedTrainer:
         self.rarity = self._rarity(transformer_config["codebook_size"])
         models = (self.transformer, self.text_encoder)
         self.copies = [models, *(tuple(map(_sharing_copy, models)) for _ in range(workers - 1))]
-        self.read_outs: ReadOuts | None = None
+        self.echo: Echo | None = None
         self.workers, self.pool = workers, ThreadPoolExecutor(workers)
         self.step_count, self.seen, self.seconds = 0, 0, 0.0
 
@@ -135,7 +135,7 @@ class MaskedTrainer:
         batch = self._batch(scenes, generator)
         weights = self.rarity ** max(0.0, 1 - 2 * progress)  # even out in the first half of the run
         shards = zip(*(tensor.chunk(self.workers) for tensor in batch), strict=True)
-        fixed = (weights, self.read_outs, self.tokenizer.eos_token_id, self.bf16)
+        fixed = (weights, self.echo, self.tokenizer.eos_token_id, self.bf16)
         first, *others = [(*twin, *shard, *fixed) for twin, shard in zip(self.copies, shards, strict=True)]
         jobs = [self.pool.submit(_backward, *arguments) for arguments in others]
         losses, accuracies, each = zip(_backward(*first), *(job.result() for job in jobs), strict=True)
@@ -178,8 +178,8 @@ class MaskedTrainer:
     def use_reading(self, path: Path, encoder: bool) -> None:
         """Keep the text encoder reading as `reading.py` taught it; `encoder`: take that text encoder, too."""
         tensors, _ = load_checkpoint(path)
-        self.read_outs = ReadOuts(self.text_encoder.config.hidden_size).requires_grad_(False)
-        load_module("read_outs", self.read_outs, tensors)
+        self.echo = Echo(len(THINGS), self.text_encoder.config.hidden_size)
+        load_module("echo", self.echo, tensors)
         if encoder:
             load_module("text_encoder", self.text_encoder, tensors)
             start = len(self.parameters) - len(list(self.text_encoder.parameters()))

@@ -1,11 +1,11 @@
-"""Teach the text encoder to read: which thing goes where, and on which background.
+"""Teach the text encoder to read: which thing goes where.
 
 U-ViT and text encoder alone learn from pictures which two things a caption names, but not which is left: that stays at
 "one of the two" for thousands of steps. Captions without pictures teach it in minutes. Everything behind the last word
-is padding, which the U-ViT sees like any other word; the padding is made to say, in turn, what is left (or above, or
-alone), what is right (or below), the background, and the layout. The read-outs are thrown away afterwards.
+is padding, which the U-ViT sees like any other word; the padding is made to repeat, in turn, the noun of what is left
+(or above) and of what is right (or below), each with a mark of its own: constant vectors that attention finds easily.
 
-python -m amused_core.training.reading --run RUN [--steps 3000]     before `masked`, or between two parts of it
+python -m amused_core.training.reading --run RUN [--steps 1500]     before `masked`, or between two parts of it
 """
 
 from __future__ import annotations
@@ -15,60 +15,82 @@ import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..scenes.captions import caption
-from ..scenes.layout import CORNERS, RELATIONS, WHOLE, Scene
+from ..scenes.captions import caption, with_article
+from ..scenes.layout import Scene
 from ..scenes.splits import held_out, random_scene
 from ..scenes.sprites import thing_index
-from ..scenes.things import BACKGROUNDS, THINGS
+from ..scenes.things import THINGS
 from .checkpoints import load_checkpoint, load_module, module_tensors, save_checkpoint
+from .curriculum import reading_order
 from .progress import Log, progress_bar, step_generator
 
-LAYOUTS = ((WHOLE,), *((corner,) for corner in CORNERS), RELATIONS["left of"], RELATIONS["above"])
 LEARNING_RATE = 1e-3
 
 
 def facts(scene: Scene) -> list[int]:
-    """Numbers of the first thing in reading order, the second (the number of things where there is none), the
-    background and the layout."""
-    things, places = [thing_index(name) for name in scene.things], scene.places
-    if places not in LAYOUTS:
-        things, places = things[::-1], places[::-1]
-    return [things[0], things[1] if len(things) == 2 else len(THINGS), list(BACKGROUNDS).index(scene.background),
-            LAYOUTS.index(places)]  # fmt: skip
+    """Numbers of the first and the second thing in reading order; a single thing has no second (-1)."""
+    numbers = [thing_index(name) for name in reading_order(scene).things]
+    return numbers if len(numbers) == 2 else [numbers[0], -1]
 
 
-class ReadOuts(nn.Module):
-    """Linear read-outs of the facts from the hidden states of the padding. Not part of the model."""
+class Echo(nn.Module):
+    """What the padding should say: the noun of a thing plus a mark for first, second, or alone.
 
-    def __init__(self, width: int) -> None:
+    `nouns` [T,D]: hidden state of each noun in the text encoder that was there at the start. `marks` [3,D].
+    """
+
+    def __init__(self, things: int, width: int) -> None:
         super().__init__()
-        sizes = (len(THINGS), len(THINGS) + 1, len(BACKGROUNDS), len(LAYOUTS))
-        self.heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+        self.register_buffer("nouns", torch.zeros(things, width))
+        self.register_buffer("marks", torch.zeros(3, width))
 
-    def forward(self, hidden: Tensor, ids: Tensor, end: int, wanted: Tensor) -> tuple[Tensor, list[float]]:
-        """Loss and the accuracy of each fact.
+    @torch.no_grad()
+    def start(self, encoder: nn.Module, tokenizer: Any, generator: torch.Generator) -> None:
+        """Take the nouns from `encoder`, and random marks as long as they are."""
+        texts = [with_article(thing) for thing in THINGS]
+        ids = tokenize(tokenizer, texts)
+        last = (ids != tokenizer.eos_token_id).sum(1) - 1
+        hidden = encoder(ids, output_hidden_states=True).hidden_states[-2]
+        self.nouns.copy_(hidden[torch.arange(len(texts)), last])
+        marks = torch.randn(self.marks.shape, generator=generator)
+        self.marks.copy_(F.normalize(marks, dim=1) * self.nouns.norm(dim=1).mean())
+
+    def forward(self, hidden: Tensor, ids: Tensor, end: int, wanted: Tensor) -> tuple[Tensor, float]:
+        """Mean square distance of the padding from what it should say, in units of the nouns' variance; and how often
+        its nearest noun is the right one.
 
         Args:
             hidden: [B,L,D], what the U-ViT gets.
             ids: int64 [B,L]; from the first `end` on it is padding. Captions without words do not count.
             end: id of the end token, which also pads.
-            wanted: int64 [B,4], the `facts` of each scene.
+            wanted: int64 [B,2], the `facts` of each scene.
         """
+        first, second = wanted.T
+        alone = second < 0
+        second = torch.where(alone, first, second)
+        marks = torch.where(alone[:, None], torch.tensor([[2, 2]]), torch.tensor([[0, 1]]))
+        numbers = torch.stack([first, second], 1)
+        turn = torch.arange(ids.shape[1]) % 2
         padding = (ids == end) & (ids[:, 1:2] != end)
-        turn = torch.arange(ids.shape[1]).expand_as(ids) % len(self.heads)
-        losses, accuracies = [], []
-        for number, head in enumerate(self.heads):
-            where = padding & (turn == number)
-            logits = head(hidden[where].float())
-            right = wanted[:, number : number + 1].expand_as(ids)[where]
-            losses.append(F.cross_entropy(logits, right))
-            accuracies.append(float((logits.argmax(1) == right).float().mean()))
-        return torch.stack(losses).sum(), accuracies
+        said = hidden.float()[padding]
+        mark, right = self.marks[marks[:, turn]][padding], numbers[:, turn][padding]
+        nearest = torch.cdist((said - mark).detach(), self.nouns).argmin(1)
+        loss = F.mse_loss(said, self.nouns[right] + mark) / self.nouns.var()
+        return loss, float((nearest == right).float().mean())
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str]) -> Tensor:
+    """Ids int64 [B,L] of `texts`, padded to the tokenizer's length."""
+    length = tokenizer.model_max_length
+    return tokenizer(
+        list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+    ).input_ids
 
 
 def draw_scenes(count: int, generator: torch.Generator) -> list[Scene]:
@@ -85,26 +107,22 @@ class Reader:
     """Trains `encoder` in place. What words and the pooled embedding say must stay as they were, so that a U-ViT that
     has learnt them goes on from there."""
 
-    def __init__(self, encoder: nn.Module, tokenizer: object, seed: int = 0, keep: float = 0.0) -> None:
+    def __init__(self, encoder: nn.Module, tokenizer: Any, seed: int = 0, keep: float = 0.0) -> None:
         self.encoder, self.tokenizer, self.seed, self.keep = encoder, tokenizer, seed, keep
         self.before = copy.deepcopy(encoder).eval()
-        self.read_outs = ReadOuts(encoder.config.hidden_size)
-        parameters = [*encoder.parameters(), *self.read_outs.parameters()]
-        self.optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
+        self.echo = Echo(len(THINGS), encoder.config.hidden_size)
+        self.echo.start(self.before, tokenizer, step_generator(seed, -6))
+        self.optimizer = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
 
     def step(self, step: int, steps: int, batch: int) -> dict[str, float]:
-        """One update; returns the loss and the accuracy of the two things."""
+        """One update; returns the loss and how often the padding says the right noun."""
         generator = step_generator(self.seed + 5, step)
         scenes = draw_scenes(batch, generator)
-        texts = [caption(scene, generator, dropout=0.0) for scene in scenes]
-        length, end = self.tokenizer.model_max_length, self.tokenizer.eos_token_id
-        ids = self.tokenizer(
-            texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-        ).input_ids
+        ids = tokenize(self.tokenizer, [caption(scene, generator, dropout=0.0) for scene in scenes])
+        end = self.tokenizer.eos_token_id
         output = self.encoder(ids, output_hidden_states=True)
         hidden = output.hidden_states[-2]
-        wanted = torch.tensor([facts(scene) for scene in scenes])
-        loss, accuracies = self.read_outs(hidden, ids, end, wanted)
+        loss, accuracy = self.echo(hidden, ids, end, torch.tensor([facts(scene) for scene in scenes]))
         if self.keep:
             with torch.no_grad():
                 old = self.before(ids, output_hidden_states=True)
@@ -117,7 +135,7 @@ class Reader:
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         self.optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50, 2 * (steps - step) / steps)
         self.optimizer.step()
-        return {"loss": float(loss.detach()), "first": accuracies[0], "second": accuracies[1]}
+        return {"loss": float(loss.detach()), "accuracy": accuracy}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -128,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -140,15 +158,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     if begun.exists():
         load_module("text_encoder", encoder, load_checkpoint(begun)[0])
     reader = Reader(encoder, tokenizer, args.seed, keep=1.0 if begun.exists() else 0.0)
-    log = Log(args.run / "reading.csv", ("step", "seconds", "loss", "first", "second"), 0)
+    checkpoint = args.run / "reading.safetensors"
+    if checkpoint.exists():
+        tensors, _ = load_checkpoint(checkpoint)
+        load_module("text_encoder", encoder, tensors)
+        load_module("echo", reader.echo, tensors)
+    log = Log(args.run / "reading.csv", ("step", "seconds", "loss", "accuracy"), 0)
     started = time.monotonic()
     with progress_bar("reading") as bar:
         for step in range(args.steps):
             log.add(step + 1, time.monotonic() - started, reader.step(step, args.steps, args.batch))
             bar((step + 1) / args.steps, log.text())
-    tensors = module_tensors("text_encoder", encoder) | module_tensors("read_outs", reader.read_outs)
-    save_checkpoint(args.run / "reading.safetensors", tensors, {"steps": args.steps})
-    log.plot(args.run / "reading.png", "first")
+    tensors = module_tensors("text_encoder", encoder) | module_tensors("echo", reader.echo)
+    save_checkpoint(checkpoint, tensors, {"steps": args.steps})
+    log.plot(args.run / "reading.png", "accuracy")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from amused_core.scenes.layout import Scene
 from amused_core.scenes.splits import held_out, random_scene
 from amused_core.scenes.sprites import draw
 from amused_core.scenes.things import BACKGROUNDS, THINGS
-from amused_core.training import checkpoints, codebook, data, objective, refine, tokens, vq, vq_data
+from amused_core.training import checkpoints, codebook, data, objective, reading, refine, tokens, vq, vq_data
 from amused_core.training.curriculum import Curriculum, things_in_play
 from amused_core.training.export import write_folder
 from amused_core.training.masked import MaskedTrainer, _backward
+from amused_core.training.networks import build_text_encoder
 from amused_core.training.progress import Log, psnr, step_generator
 from amused_core.training.tokenizer import MAX_LENGTH, build_tokenizer, save_tokenizer
 
@@ -371,6 +372,56 @@ def test_hard_things_are_drawn_more_often():
     assert sum(scene.things[0] == THINGS[3].name for scene in scenes) > 0.5 * len(scenes)
     curriculum.learn([Scene.single(THINGS[0].name, "red")], [5.0])
     assert curriculum.losses[0] == pytest.approx(1.4)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def test_facts_are_in_reading_order():
+    cat, dog = (tokens.thing_index(name) for name in ("cat", "dog"))
+    assert reading.facts(Scene.pair("cat", "left of", "dog", "red")) == [cat, dog]
+    assert reading.facts(Scene.pair("cat", "right of", "dog", "red")) == [dog, cat]
+    assert reading.facts(Scene.pair("cat", "below", "dog", "red")) == [dog, cat]
+    assert reading.facts(Scene.single("cat", "red", "top left")) == [cat, -1]
+
+
+def tiny_reader(keep: float = 0.0) -> reading.Reader:
+    tokenizer = build_tokenizer(captions.words())
+    return reading.Reader(build_text_encoder(tokenizer, step_generator(0, 0), TINY_TEXT), tokenizer, keep=keep)
+
+
+def test_reading_moves_the_padding_towards_the_marked_nouns():
+    reader = tiny_reader()
+    losses = [reader.step(step, 1000, 8)["loss"] for step in range(60)]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_reading_keeps_what_words_say():
+    texts = ["a cat on a red background"]
+    drifts = []
+    for keep in (0.0, 10.0):
+        reader = tiny_reader(keep)
+        ids = reading.tokenize(reader.tokenizer, texts)
+        before = reader.encoder(ids, output_hidden_states=True).hidden_states[-2].detach()
+        for step in range(30):
+            reader.step(step, 1000, 8)
+        words = ids != reader.tokenizer.eos_token_id
+        drifts.append(
+            (reader.encoder(ids, output_hidden_states=True).hidden_states[-2] - before)[words].square().mean()
+        )
+    assert drifts[1] < 0.5 * drifts[0]
+
+
+def test_a_perfect_echo_has_no_loss_and_a_swapped_one_has():
+    reader = tiny_reader()
+    echo, end = reader.echo, reader.tokenizer.eos_token_id
+    ids = reading.tokenize(reader.tokenizer, ["a cat left of a dog"])
+    hidden = torch.zeros(1, ids.shape[1], 16)
+    hidden[0, 0::2], hidden[0, 1::2] = echo.nouns[3] + echo.marks[0], echo.nouns[5] + echo.marks[1]
+    loss, accuracy = echo(hidden, ids, end, torch.tensor([[3, 5]]))
+    assert loss == 0 and accuracy == 1
+    loss, accuracy = echo(hidden, ids, end, torch.tensor([[5, 3]]))
+    assert loss > 0 and accuracy == 0
 
 
 # --- checkpoints, log, export ------------------------------------------------------------------------------------
