@@ -84,6 +84,10 @@ SETTINGS = {
     "temperature_start": 2.0,
     "temperature_end": 0.0,
     "seeding": "per_image",
+    "sampling_temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "cfg_schedule": "auto",
 }
 REPLACE = (
     "The picture is drawn in the left frame, so that nothing has to be downloaded. "
