@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from . import inputs
 from .config import UVitConfig, check_fit, read_factor, read_scheduler
 from .errors import AmusedError, CheckpointError
-from .folder import FolderSource
+from .folder import FolderSource, write_folder
 from .guidance import check_cfg_schedule
 from .schedule import check_schedule
-from .single_file import FileSource
+from .single_file import ENDING, FileSource, write_checkpoint
 
 EMBEDDED = Path(__file__).parent / "embedded"
+# Of files that this package never writes: such a name is no folder's.
+OTHER_ENDINGS = (".bin", ".ckpt", ".gguf", ".pt", ".pth")
 CLASSES = {"transformer": "UVit2DModel", "vqvae": "VQModel", "scheduler": "AmusedScheduler"}
 
 
@@ -152,3 +155,21 @@ def open_checkpoint(path: str | Path | None = None, variant: str | None = None) 
     if variant is not None:
         raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
     return Checkpoint(place, FileSource(place))
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
+    """Writes a checkpoint as one file if `path` ends in `.safetensors`, else as a new folder in diffusers' layout.
+
+    `dtype`: cast floating-point weights to it; None keeps each as it is.
+
+    Raises:
+        CheckpointError: a name that is neither, a folder that is there already, or weights that are no numbers.
+        AmusedError: it cannot be written.
+    """
+    path = Path(path)
+    if path.suffix == ENDING:
+        write_checkpoint(path, checkpoint, dtype)
+    elif path.suffix.lower() in OTHER_ENDINGS or ENDING in path.name:
+        raise CheckpointError(f"{str(path)!r} must end in {ENDING}, or be the name of a folder.")
+    else:
+        write_folder(path, checkpoint, dtype)

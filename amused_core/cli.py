@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .bench.cli import add_bench
 from .errors import AmusedError
 from .evaluation.cli import add_eval
+from .finetune.cli import add_train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,13 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def generate(options: argparse.Namespace) -> int:
     """`amused generate`: draws pictures and writes them as PNG."""
     from .model import load_model
-    from .pictures import open_mask, open_picture, save_pictures, save_tokens
+    from .pictures import open_mask, open_picture, save_pictures
+    from .token_files import save_tokens
 
     output = _file(options.output, "--output", ".png")
     tokens_file = _file(options.save_tokens, "--save-tokens", ".npy") if options.save_tokens else None
     image = open_picture(options.image) if options.image else None
     mask = open_mask(options.mask) if options.mask else None
     model = load_model(options.model, dtype=options.dtype, device=options.device, attention=options.attention)
+    loras = {"loras": [_load_lora(model, item) for item in options.lora]} if options.lora else {}
     began = time.perf_counter()
     settings: dict[str, Any] = {
         "negative_prompt": options.negative,
@@ -60,7 +64,8 @@ def generate(options: argparse.Namespace) -> int:
     }
     result = model.generate(options.prompt, image=image, mask=mask, on_step=_show_step, **settings)
     print(file=sys.stderr)
-    about = [{"model": model.checkpoint.name, **item} for item in result.settings]
+    common = {"model": model.checkpoint.name, **loras, **_sources(options)}
+    about = [{**common, **item, **_place(item, i, len(result.images))} for i, item in enumerate(result.settings)]
     files = save_pictures(result.images, output, about)
     if tokens_file is not None:
         files.append(save_tokens(result.tokens, tokens_file))
@@ -68,15 +73,43 @@ def generate(options: argparse.Namespace) -> int:
     return 0
 
 
-def save(options: argparse.Namespace) -> int:
-    """`amused save`: copies a model into one `.safetensors` file."""
-    from .checkpoint import open_checkpoint
-    from .model import DTYPES
-    from .single_file import write_checkpoint
+def _sources(options: argparse.Namespace) -> dict[str, str]:
+    """What a picture's metadata say of it beside the settings: number format, and names of the files it began with."""
+    files = {"image": options.image, "mask": options.mask}
+    return {"dtype": options.dtype, **{name: Path(file).name for name, file in files.items() if file}}
 
-    write_checkpoint(options.file, open_checkpoint(options.model, options.variant), DTYPES[options.dtype])
+
+def _place(settings: dict[str, Any], place: int, batch: int) -> dict[str, int]:
+    """With one random stream for a batch, a picture is drawn again only together with the others."""
+    return {"batch_size": batch, "place": place} if settings["seeding"] == "diffusers" else {}
+
+
+def save(options: argparse.Namespace) -> int:
+    """`amused save`: copies a model into one `.safetensors` file, or into a folder."""
+    from .checkpoint import open_checkpoint, save_checkpoint
+    from .model import DTYPES
+
+    save_checkpoint(options.file, open_checkpoint(options.model, options.variant), DTYPES[options.dtype])
     print(options.file)
     return 0
+
+
+def _load_lora(model: Any, text: str) -> dict[str, Any]:
+    """Loads what `--lora` says; returns what the picture's metadata say of it."""
+    path, strength = split_lora(text)
+    lora = model.load_lora(path, strength)
+    if warning := lora.warning():
+        print(f"amused: {warning}", file=sys.stderr)
+    return {"name": lora.name, "strength": strength}
+
+
+def split_lora(text: str) -> tuple[str, float]:
+    """FILE[:STRENGTH] as path and strength (1 unless told); a Windows drive's colon is part of the path."""
+    path, _, strength = text.rpartition(":")
+    try:
+        return (path, float(strength)) if path and not Path(text).exists() else (text, 1.0)
+    except ValueError:
+        return text, 1.0
 
 
 def _show_step(step: Any) -> None:
@@ -93,8 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("amused", description="Masked-image generation with aMUSEd.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="draw pictures from text, a picture, or inside a mask"))
-    _add_save(commands.add_parser("save", help="copy a model into one .safetensors file"))
+    _add_save(commands.add_parser("save", help="copy a model into one .safetensors file, or a folder"))
     add_eval(commands.add_parser("eval", help="measure what a model draws, with any settings"))
+    add_train(commands.add_parser("train", help="a style from one picture (LoRA), or a whole model"))
+    add_bench(commands.add_parser("bench", help="measure speed and memory against diffusers"))
     return parser
 
 
@@ -103,6 +138,7 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("prompt", metavar="PROMPT", help="what to draw")
     add("--negative", default="", metavar="T", help="what to keep away from")
     add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the model that ships here)")
+    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="a style on top of the model; may be repeated")
     add("--image", metavar="F", help="start from this picture")
     add("--mask", metavar="F", help="draw only where this picture is white")
     add("--strength", type=float, metavar="X", help="how much of the picture is drawn anew, 0 to 1")
@@ -130,7 +166,7 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
 
 def _add_save(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("file", metavar="FILE.safetensors", help="the file to write")
+    add("file", metavar="FILE.safetensors|FOLDER", help="the file to write, or the new folder in diffusers' layout")
     add("--model", metavar="PATH", help="what to copy (default: the model that ships here)")
     add("--variant", metavar="NAME", help="weight variant of a folder, such as fp16")
     add("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"), help="cast weights (default: as stored)")

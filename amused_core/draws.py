@@ -19,7 +19,7 @@ class Draws(Protocol):
         """Which of the `eligible` cells (bool [B,N]) to mask, a share `ratio` (fp32 scalar) of them -> bool [B,N]."""
 
     def codes(self, probs: Tensor, unknown: Tensor) -> Tensor:
-        """One code for each `unknown` cell (bool [B,N]) from `probs` fp32 [B,N,K] -> int64 [B,N], 0 elsewhere."""
+        """One code for each of the n `unknown` cells (bool [B,N]) from `probs` fp32 [n,K] -> int64 [n]."""
 
     def gumbel(self, like: Tensor) -> Tensor:
         """Standard Gumbel noise, fp32 [B,N], on the device of `like` [B,N]."""
@@ -39,9 +39,10 @@ class SharedDraws:
         return (self._uniform(eligible) < ratio.to(eligible.device)) & eligible
 
     def codes(self, probs: Tensor, unknown: Tensor) -> Tensor:
-        """`torch.multinomial` over every cell, known ones included, so that the stream stays the same."""
-        flat = probs.to(self._device(probs)).flatten(0, 1)
-        return torch.multinomial(flat, 1, generator=self.generator).view(unknown.shape).to(probs.device)
+        """What `torch.multinomial` over every cell would draw; known cells use up their part of the stream, too."""
+        device = self._device(probs)
+        noise = torch.empty(unknown.numel(), probs.shape[-1], device=device).exponential_(generator=self.generator)
+        return (probs.to(device) / noise[unknown.flatten().to(device)]).argmax(-1).to(probs.device)
 
     def gumbel(self, like: Tensor) -> Tensor:
         """`AmusedScheduler`'s `gumbel_noise`."""
@@ -73,13 +74,11 @@ class PerImageDraws:
         return (rank < wanted) & eligible
 
     def codes(self, probs: Tensor, unknown: Tensor) -> Tensor:
-        """Inverse transform sampling with one uniform number per cell, worked out for unknown cells only."""
-        codes = torch.zeros_like(unknown, dtype=torch.int64)
+        """Inverse transform sampling with one uniform number per cell."""
         uniform = self._uniform(unknown)[unknown]
-        cumulative = probs[unknown].cumsum(-1)
+        cumulative = probs.cumsum(-1)
         target = uniform[:, None] * cumulative[:, -1:]
-        codes[unknown] = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=probs.shape[-1] - 1)
-        return codes
+        return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=probs.shape[-1] - 1)
 
     def gumbel(self, like: Tensor) -> Tensor:
         """Gumbel noise from each picture's own stream."""

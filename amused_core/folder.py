@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from .errors import CheckpointError
 from .files import WeightFiles, read_json
+from .writing import beside, part_weights
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
 
 CONFIGS = {
     "transformer": "transformer/config.json",
     "vqvae": "vqvae/config.json",
     "text_encoder": "text_encoder/config.json",
     "scheduler": "scheduler/scheduler_config.json",
+}
+WEIGHTS = {
+    "transformer": "diffusion_pytorch_model.safetensors",
+    "vqvae": "diffusion_pytorch_model.safetensors",
+    "text_encoder": "model.safetensors",
+}
+INDEX = {
+    "_class_name": "AmusedPipeline",
+    "scheduler": ["diffusers", "AmusedScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "transformer": ["diffusers", "UVit2DModel"],
+    "vqvae": ["diffusers", "VQModel"],
 }
 
 
@@ -51,6 +70,70 @@ class FolderSource:
         """See `Source`."""
         file = self.path / "amused.json"
         return read_json(file) if file.is_file() else {}
+
+
+def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
+    """Writes a whole checkpoint as a folder that diffusers' `AmusedPipeline.from_pretrained` loads, too.
+
+    Args:
+        path: the folder, which must not be there yet; written beside itself first and then put in place.
+        checkpoint: the checkpoint to copy.
+        dtype: cast floating-point weights to it; None keeps each as it is.
+
+    Raises:
+        CheckpointError: there is something at `path`, the weights are no numbers, or the tokenizer is not CLIP's kind.
+        AmusedError: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    if path.exists():
+        raise CheckpointError(f"{str(path)!r} is there already; a folder is only written under a new name.")
+    with beside(path) as partial:
+        for part, file in CONFIGS.items():
+            config = checkpoint.config(part)
+            if part in WEIGHTS:
+                target = partial / part / WEIGHTS[part]
+                target.parent.mkdir(parents=True)
+                save_file(part_weights(checkpoint, part, dtype), target, metadata={"format": "pt"})
+            _write_json(partial / file, _read_in_full(config) if part == "text_encoder" else config)
+        _write_tokenizer(partial / "tokenizer", checkpoint.tokenizer())
+        _write_json(partial / "amused.json", {**checkpoint.extra(), "name": checkpoint.name})
+        _write_json(partial / "model_index.json", INDEX)
+
+
+def special_tokens(tokenizer: Any) -> dict[str, str]:
+    """Names and texts of a tokenizer's special tokens ("bos_token" and the like)."""
+    return {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+
+
+def _read_in_full(config: dict[str, Any]) -> dict[str, Any]:
+    """A transformers config that asks for fp32, as diffusers does for the other parts unless told a dtype for all.
+
+    Otherwise transformers would take the dtype of the weights, and a folder of half precision would not fit together.
+    """
+    return {key: value for key, value in config.items() if key != "dtype"} | {"torch_dtype": "float32"}
+
+
+def _write_tokenizer(folder: Path, tokenizer: Any) -> None:
+    """All files that any version of transformers looks for; its own `save_pretrained` writes some of them only."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = content["model"]
+    if model.get("type") != "BPE":
+        raise CheckpointError(f"The tokenizer is a {model.get('type')!r}; diffusers' layout allows 'BPE', CLIP's kind.")
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    special = special_tokens(tokenizer)
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": tokenizer.model_max_length, **special}
+    _write_json(folder / "tokenizer.json", {**content, "truncation": None, "padding": None})
+    _write_json(folder / "vocab.json", model["vocab"])
+    _write_json(folder / "tokenizer_config.json", settings)
+    _write_json(folder / "special_tokens_map.json", special)
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_merges(file: Path) -> None:

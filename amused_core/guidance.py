@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import AmusedError
-from .sampling import Predict
+from .sampling import Predict, at
 from .text import TextEmbedding
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -58,30 +58,26 @@ def guide(uncond: Tensor, cond: Tensor, cfg: float) -> Tensor:
     return uncond + cfg * (cond - uncond)
 
 
-def predictor(
-    forward: Forward, cond: TextEmbedding, uncond: TextEmbedding | None, micro: Tensor, cfg: float | list[float]
+def plain_predictor(
+    forward: Forward, cond: TextEmbedding, uncond: TextEmbedding | None, micro: Tensor, cfg: float
 ) -> Predict:
-    """A callable that gives guided logits for a partly masked grid.
+    """A callable that gives the guided logits of the masked cells, from any U-ViT; see `prompted` for our own.
 
     Args:
-        forward: `(tokens, hidden, pooled, micro) -> logits`, a U-ViT.
+        forward: `(tokens, hidden, pooled, micro) -> logits [B,K,h,w]`.
         cond, uncond: embeddings of B rows; `uncond` None is no guidance.
         micro: [1,5] or [B,5].
-        cfg: guidance, or that of each step. A weight of 1 skips the unconditional half: `guide` would give `cond`,
-            but for rounding.
+        cfg: guidance of every step.
     """
     batch = len(cond.hidden)
     micro = micro.expand(batch, -1)
     if uncond is None:
-        return lambda tokens, index: forward(tokens, *cond, micro)
+        return lambda tokens, index, cells: at(forward(tokens, *cond, micro), cells)
     hidden, pooled = (torch.cat(pair) for pair in zip(uncond, cond, strict=True))
     twice = torch.cat([micro, micro])
 
-    def guided(tokens: Tensor, index: int) -> Tensor:
-        weight = cfg[index] if isinstance(cfg, list) else cfg
-        if weight == 1:
-            return forward(tokens, *cond, micro)
+    def guided(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
         logits = forward(torch.cat([tokens, tokens]), hidden, pooled, twice)
-        return guide(*logits.float().chunk(2), weight)
+        return guide(*(at(half, cells).float() for half in logits.chunk(2)), cfg)
 
     return guided

@@ -14,29 +14,28 @@ class Measures:
     """What a step's probabilities say. They are large, so the sampler takes them back when its `on_step` returns.
 
     Args:
-        probs: fp32 [B,N,K], the model's own probabilities (guidance applied, before any filter).
-        predicted: int64 [B,N], the step's guess for every cell.
+        probs: fp32 [n,K], the model's own probabilities (guidance applied, before any filter) for the masked cells.
+        drawn: int64 [n], the step's guesses for them.
         unknown: bool [B,N], the cells that were masked before the step.
         shape: (B,h,w).
     """
 
-    def __init__(self, probs: Tensor, predicted: Tensor, unknown: Tensor, shape: torch.Size) -> None:
+    def __init__(self, probs: Tensor, drawn: Tensor, unknown: Tensor, shape: torch.Size) -> None:
         self._probs: Tensor | None = probs
-        self._predicted = predicted
+        self._drawn = drawn
         self.unknown = unknown.view(shape)
 
     @cached_property
     def probability(self) -> Tensor:
         """fp32 [B,h,w]: of the code that was guessed; 1 where it was known before."""
-        probs = self._live()
-        chosen = probs.gather(-1, self._predicted[..., None].clamp(max=probs.shape[-1] - 1))[..., 0]
-        return torch.where(self.unknown, chosen.view(self.unknown.shape), 1.0)
+        chosen = self._live().gather(-1, self._drawn[:, None])[:, 0]
+        return torch.ones(self.unknown.shape, device=chosen.device).masked_scatter(self.unknown, chosen)
 
     @cached_property
     def entropy(self) -> Tensor:
         """fp32 [B,h,w] in nats, 0 (sure) to log K (no idea); 0 where the code was known before."""
         entropy = torch.special.entr(self._live()).sum(-1)
-        return torch.where(self.unknown, entropy.view(self.unknown.shape), 0.0)
+        return torch.zeros(self.unknown.shape, device=entropy.device).masked_scatter(self.unknown, entropy)
 
     def close(self) -> None:
         """Lets the probabilities go; what was asked for before stays."""

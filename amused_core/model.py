@@ -12,22 +12,22 @@ from torch import Tensor
 
 from . import inputs
 from .attention import choose_attention
-from .checkpoint import Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from .errors import AmusedError
 from .filters import narrower
-from .guidance import cfg_weights, predictor
+from .guidance import cfg_weights
 from .loading import build_text, build_transformer, build_vq
+from .lora import Lora, Loras
+from .prompted import Prompted, PromptMemory, predictor, told
 from .request import Request, resolve
 from .sampling import Predict, Step, remask, sample
 from .schedule import mask_ratios, temperatures
-from .single_file import write_checkpoint
-from .text import Text, TextEmbedding
+from .text import Text
 from .transformer import UVit
 from .vq import VQ
 
 DTYPES = {"auto": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DEVICES = ("auto", "cpu", "cuda", "mps")
-AESTHETIC_SCORE = 6.0
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,21 @@ def load_model(
 
 
 class AmusedModel:
-    """A loaded model: `checkpoint` (configs, recommended settings), `transformer`, `text`, `vq`."""
+    """A loaded model: `checkpoint` (configs, recommended settings), `transformer`, `text`, `vq`.
+
+    Attributes:
+        reuse: equal prompts share the first, wholly masked pass, also over calls of `generate`: the same tokens in less
+            time. False: each row of each step goes through the U-ViT, for counting or watching passes.
+    """
 
     def __init__(self, checkpoint: Checkpoint, transformer: UVit, text: Text, vq: VQ) -> None:
         self.checkpoint = checkpoint
         self.transformer = transformer
         self.text = text
         self.vq = vq
+        self.loras = Loras({"transformer": transformer, "text_encoder": text.module})
+        self.reuse = True
+        self._memory = PromptMemory()
 
     @property
     def device(self) -> torch.device:
@@ -103,9 +111,32 @@ class AmusedModel:
         """
         self.transformer.attend = choose_attention(name, self.device)
 
+    def load_lora(self, path: str | Path, strength: float = 1.0, text_strength: float | None = None) -> Lora:
+        """Merges a LoRA into the weights, on top of those that are loaded; formats of diffusers, peft and kohya.
+
+        Args:
+            path: a `.safetensors` file, or a folder in which diffusers or peft saved one.
+            strength: -100..100; negative takes the style away.
+            text_strength: the same for the text encoder; None is `strength`.
+
+        Returns:
+            What was loaded, and in `unused` the keys of the file that fit nothing.
+
+        Raises:
+            AmusedError: unreadable, damaged, or of another model; the weights are then as before.
+        """
+        return self.loras.add(path, strength, text_strength)
+
+    def unload_loras(self) -> None:
+        """Takes all LoRAs out; the weights are as they were, bit for bit."""
+        self.loras.clear()
+
     def save(self, path: str | Path, dtype: str = "auto") -> None:
-        """Writes the checkpoint as one `.safetensors` file; `dtype` "auto" keeps the stored one."""
-        write_checkpoint(path, self.checkpoint, _dtype(dtype))
+        """Writes the checkpoint, without LoRAs; `dtype` "auto" keeps the stored one.
+
+        A `path` that ends in `.safetensors` becomes one file, any other a new folder in diffusers' layout.
+        """
+        save_checkpoint(path, self.checkpoint, _dtype(dtype))
 
     @torch.no_grad()
     def generate(
@@ -216,17 +247,17 @@ class AmusedModel:
 
     def _predictor(self, request: Request) -> Predict:
         """The callable that gives guided logits for a partly masked grid."""
-        micro = torch.tensor([[request.width, request.height, 0, 0, AESTHETIC_SCORE]], device=self.device)
-        cond = self._embed(request.prompts, request.batch)
         weights = cfg_weights(request.cfg, request.cfg_schedule, request.steps, request.first, request.cfg_interval)
         guided = any(weight != 1 for weight in weights)
-        uncond = self._embed(request.negatives, request.batch) if guided else None
-        return predictor(self.transformer, cond, uncond, micro, weights)
+        cond = self._told(request.prompts, request)
+        uncond = self._told(request.negatives, request) if guided else None
+        return predictor(self.transformer, cond, uncond, weights)
 
-    def _embed(self, prompts: list[str], batch: int) -> TextEmbedding:
-        hidden, pooled = self.text.encode(prompts)
-        dtype = self.transformer.encoder_proj.weight.dtype
-        return TextEmbedding(hidden.to(self.device, dtype), pooled.to(self.device, dtype)).expand(batch)
+    def _told(self, prompts: list[str], request: Request) -> list[Prompted]:
+        """What the U-ViT makes of the prompt of each picture."""
+        prompts = prompts * request.batch if len(prompts) == 1 else prompts
+        how = self._memory.recall if self.reuse else told
+        return how(self.transformer, self.text, prompts, request.width, request.height)
 
 
 def _dtype(name: str) -> torch.dtype | None:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
 from .errors import AmusedError
@@ -49,13 +48,6 @@ def save_pictures(images: Tensor, path: Path, about: list[dict[str, Any]]) -> li
         info.add_text(METADATA_KEY, json.dumps(item, ensure_ascii=True))
         Image.fromarray(array).save(file, pnginfo=info)
     return files
-
-
-def save_tokens(tokens: Tensor, path: Path) -> Path:
-    """Writes tokens as a NumPy file, int64 [B,h,w]."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, tokens.numpy())
-    return path
 
 
 def _open(path: str) -> Image.Image:

@@ -13,7 +13,7 @@ from .errors import AmusedError
 from .filters import Narrow
 from .measures import Measures
 
-Predict = Callable[[Tensor, int], Tensor]
+Predict = Callable[[Tensor, int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ def sample(
 
     Args:
         tokens: int64 [B,h,w]; cells equal to `mask_token_id` are to be drawn.
-        predict: `(tokens, step index) -> logits [B,K,h,w]`, guidance applied. Not called when nothing is masked.
+        predict: `(tokens, step index, cells) -> logits [n,K]` of the n masked cells, which `cells` bool [B,h,w] marks,
+            in reading order, guidance applied (`at` picks them from logits of every cell). Not called when nothing
+            is masked.
         ratios: float32 [steps+1], falling mask ratios (`schedule.mask_ratios`).
         draws: the source of randomness.
         temperatures: float32 [steps], noise of the choice which cells to keep (`schedule.temperatures`).
         region: bool [B,h,w], the cells the ratios are a share of; None for the whole grid.
         on_step: called after every step; what it raises (an interrupt) passes through.
-        narrow: logits fp32 [B,N,K] -> the probabilities that codes are drawn from (`filters.narrow`); None: softmax.
+        narrow: logits fp32 [n,K] -> the probabilities that codes are drawn from (`filters.narrow`); None: softmax.
 
     Returns:
         int64 [B,h,w]; cells stay masked only where `ratios` end above 0 (the first stage of several).
@@ -75,19 +77,19 @@ def sample(
         return tokens.view(shape)
     for index in range(total):
         unknown = tokens == mask_token_id
-        logits = predict(tokens.view(shape), index).float().flatten(2).transpose(1, 2)
+        logits = predict(tokens.view(shape), index, unknown.view(shape)).float()
         probs = logits.softmax(-1)
         _refuse_nan(probs)
         drawn = draws.codes(probs if narrow is None else narrow(logits), unknown)
-        predicted = torch.where(unknown, drawn, tokens)
+        predicted = tokens.masked_scatter(unknown, drawn)
         if ratios[index + 1] > 0:
-            confidence = _confidence(probs, predicted, unknown, temperatures[index].item(), draws)
+            confidence = _confidence(probs, drawn, unknown, temperatures[index].item(), draws)
             wanted = (cells * (share * ratios[index + 1].cpu())).floor().to(tokens.device)
             tokens = torch.where(_least_sure(confidence, unknown, wanted), mask_token_id, predicted)
         else:
             tokens = predicted
         if on_step is not None:
-            measures = Measures(probs, predicted, unknown, shape)
+            measures = Measures(probs, drawn, unknown, shape)
             on_step(Step(index, total, tokens.view(shape), predicted.view(shape), measures))
             measures.close()
     return tokens.view(shape)
@@ -100,11 +102,17 @@ def remask(tokens: Tensor, ratio: Tensor, draws: Draws, mask_token_id: int, regi
     return torch.where(chosen, mask_token_id, tokens)
 
 
-def _confidence(probs: Tensor, predicted: Tensor, unknown: Tensor, temperature: float, draws: Draws) -> Tensor:
+def at(logits: Tensor, cells: Tensor) -> Tensor:
+    """Logits [B,K,h,w] of every cell -> [n,K] of those that `cells` bool [B,h,w] marks, in reading order."""
+    return logits.movedim(1, -1)[cells]
+
+
+def _confidence(probs: Tensor, drawn: Tensor, unknown: Tensor, temperature: float, draws: Draws) -> Tensor:
     """Noisy log-probability of each drawn code, fp32 [B,N]; infinite where the token was known."""
-    chosen = probs.gather(-1, predicted[..., None].clamp(max=probs.shape[-1] - 1))[..., 0]
-    log_probs = torch.where(unknown, chosen, torch.inf).clamp(1e-20).log()
-    return log_probs + temperature * draws.gumbel(chosen)
+    chosen = probs.gather(-1, drawn[:, None])[:, 0]
+    known = torch.full(unknown.shape, torch.inf, device=probs.device)
+    log_probs = known.masked_scatter(unknown, chosen).clamp(1e-20).log()
+    return log_probs + temperature * draws.gumbel(log_probs)
 
 
 def _least_sure(confidence: Tensor, unknown: Tensor, wanted: Tensor) -> Tensor:
@@ -117,5 +125,5 @@ def _least_sure(confidence: Tensor, unknown: Tensor, wanted: Tensor) -> Tensor:
 
 def _refuse_nan(probs: Tensor) -> None:
     # One NaN or infinite logit makes the whole softmax of its cell NaN.
-    if torch.isnan(probs[..., 0]).any():
+    if torch.isnan(probs[:, 0]).any():
         raise AmusedError("The model's logits are NaN: its weights are damaged, or its dtype is too small for them.")

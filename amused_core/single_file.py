@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .files import read_safetensors
+from .folder import special_tokens
+from .writing import beside, part_weights
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
 METADATA_KEY = "amused"
+ENDING = ".safetensors"
 PARTS = ("transformer", "vqvae", "text_encoder")
 CONFIGS = (*PARTS, "scheduler")
 
@@ -62,36 +66,35 @@ class FileSource:
         return dict(self._about.get("extra", {}))
 
 
-def write_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
+def write_checkpoint(
+    path: str | Path,
+    checkpoint: Checkpoint,
+    dtype: torch.dtype | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Writes a whole checkpoint as one `.safetensors` file, configs and tokenizer in its metadata.
 
     Args:
         path: the file, ending in `.safetensors`; written beside itself first and then put in place.
         checkpoint: the checkpoint to copy.
         dtype: cast floating-point weights to it; None keeps each as it is.
+        metadata: more entries for the file's metadata.
+
+    Raises:
+        CheckpointError: another ending, or weights that are no numbers.
+        AmusedError: the file cannot be written.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{str(path)!r} must end in .safetensors.")
-    tensors = {
-        f"{part}.{key}": (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous()
-        for part in PARTS
-        for key, value in checkpoint.state(part).items()
-    }
+    if path.suffix != ENDING:
+        raise CheckpointError(f"{str(path)!r} must end in {ENDING}.")
+    tensors = {f"{part}.{key}": value for part in PARTS for key, value in part_weights(checkpoint, part, dtype).items()}
     about: dict[str, Any] = {part: checkpoint.config(part) for part in CONFIGS}
     about["extra"] = {**checkpoint.extra(), "name": checkpoint.name}
     about["tokenizer"] = _describe_tokenizer(checkpoint.tokenizer())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    try:
-        save_file(tensors, partial, metadata={"format": "pt", METADATA_KEY: json.dumps(about)})
-        partial.replace(path)
-    except (SafetensorError, OSError) as error:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(f"{str(path)!r} cannot be written: {error}") from error
+    with beside(path) as partial:
+        save_file(tensors, partial, metadata={**(metadata or {}), "format": "pt", METADATA_KEY: json.dumps(about)})
 
 
 def _read_metadata(path: Path, text: str) -> dict[str, Any]:
@@ -109,8 +112,7 @@ def _read_metadata(path: Path, text: str) -> dict[str, Any]:
 
 
 def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
-    settings = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
     return {
         "json": tokenizer.backend_tokenizer.to_str(),
-        "settings": {**settings, "model_max_length": tokenizer.model_max_length},
+        "settings": {**special_tokens(tokenizer), "model_max_length": tokenizer.model_max_length},
     }

@@ -38,24 +38,34 @@ class Drawn:
 
 
 class Counter:
-    """Rows that went through a module: two for each picture in a guided step, one in another."""
+    """Rows that went through a U-ViT: two for each picture in a guided step, one in another."""
 
     rows = 0
 
 
 @contextmanager
-def counted(module: nn.Module) -> Iterator[Counter]:
-    """Counts the rows of every call of `module`, by what it gives back."""
+def counted(uvit: nn.Module) -> Iterator[Counter]:
+    """Counts the rows that go through a U-ViT, ours or diffusers', by what comes out of its embedding."""
     counter = Counter()
 
-    def add(_module: nn.Module, _arguments: Any, output: Any) -> None:
-        counter.rows += len(output if isinstance(output, Tensor) else output[0])
+    def add(_module: nn.Module, _arguments: Any, output: Tensor) -> None:
+        counter.rows += len(output)
 
-    handle = module.register_forward_hook(add)
+    handle = uvit.embed.register_forward_hook(add)
     try:
         yield counter
     finally:
         handle.remove()
+
+
+@contextmanager
+def every_pass(model: AmusedModel) -> Iterator[None]:
+    """No row shares the pass of another, so that counts are those of the method."""
+    reuse, model.reuse = model.reuse, False
+    try:
+        yield
+    finally:
+        model.reuse = reuse
 
 
 def draw(
@@ -86,7 +96,7 @@ def draw(
         tell: called with (pictures done, pictures in all) after each batch.
     """
     planes, tokens, used, began = [], [], {}, time.perf_counter()
-    with counted(model.transformer) as counter:
+    with counted(model.transformer) as counter, every_pass(model):
         for start in range(0, len(texts), batch):
             rows = slice(start, start + batch)
             piece = list(texts[rows])

@@ -103,10 +103,11 @@ def trace(model: AmusedModel, prompt: Any, **settings: Any) -> tuple[Result, Tra
         if also is not None:
             also(step)
 
+    reuse, model.reuse = model.reuse, False
     model.transformer.attend = watched(attend, meter)
     try:
         result = model.generate(prompt, on_step=on_step, **settings)
     finally:
-        model.transformer.attend = attend
+        model.transformer.attend, model.reuse = attend, reuse
     ids = model.text.ids(texts(prompt, "prompt")).tolist()
     return result, recorder.trace(result.tokens, tuple(words_of(model.text.tokenizer, row) for row in ids))

@@ -13,10 +13,12 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from .. import inputs
 from ..errors import AmusedError
-from ..guidance import Forward, predictor
+from ..guidance import Forward, plain_predictor
+from ..prompted import Prompted, predictor, prompted
 from ..sampling import Predict, Step, sample
 from ..schedule import mask_ratios, start_step, temperatures
 from ..text import Text, TextEmbedding
+from ..transformer import UVit
 from .arguments import Run, Words
 from .attention import XformersSwitch
 from .draws import draws_of
@@ -122,16 +124,17 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
                 f"The prompt's hidden states have the shape {tuple(cond.hidden.shape)} but the negative prompt's "
                 f"{tuple(uncond.hidden.shape)}; both must be equal."
             )
-        return predictor(self._model(run), cond, uncond, micro, run.guidance_scale)
-
-    def _model(self, run: Run) -> Forward:
-        """`(tokens, hidden, pooled, micro) -> logits`: our U-ViT, or the component itself where it does more."""
         own = None if run.cross_attention_kwargs else shared_uvit(self.transformer)
-        if own is not None:
-            own.attend = self._attend()
-            return own
+        if own is None:
+            return plain_predictor(self._component(run), cond, uncond, micro, run.guidance_scale)
+        own.attend = self._attend()
+        rows = None if uncond is None else _prompted(own, uncond, micro)
+        return predictor(own, _prompted(own, cond, micro), rows, [run.guidance_scale] * run.steps)
 
-        def component(tokens: Tensor, hidden: Tensor, pooled: Tensor, micro: Tensor) -> Tensor:
+    def _component(self, run: Run) -> Forward:
+        """`(tokens, hidden, pooled, micro) -> logits` of the component itself, which may do more than our U-ViT."""
+
+        def forward(tokens: Tensor, hidden: Tensor, pooled: Tensor, micro: Tensor) -> Tensor:
             logits = self.transformer(
                 tokens,
                 encoder_hidden_states=hidden,
@@ -142,7 +145,7 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
             # A 512-type model pads an odd grid and returns the padding, too.
             return logits[..., : tokens.shape[-2], : tokens.shape[-1]]
 
-        return component
+        return forward
 
     def _reporter(self, run: Run, first: int, bar: Any) -> Callable[[Step], None]:
         """Progress bar and callback, with the step numbers of the whole schedule."""
@@ -170,3 +173,15 @@ def _tile(text: TextEmbedding, prompts: int, copies: int) -> TextEmbedding:
     """One row per picture, in the order p0, p1, p0, p1."""
     hidden, pooled = text.expand(prompts)
     return TextEmbedding(hidden.repeat(copies, 1, 1), pooled.repeat(copies, 1))
+
+
+def _prompted(uvit: UVit, text: TextEmbedding, micro: Tensor) -> list[Prompted]:
+    """One for each row, the same object for rows that are equal."""
+    first = [next(j for j in range(i + 1) if _equal(text, i, j)) for i in range(len(text.pooled))]
+    distinct = sorted(set(first))
+    made = dict(zip(distinct, prompted(uvit, TextEmbedding(*(part[distinct] for part in text)), micro), strict=True))
+    return [made[i] for i in first]
+
+
+def _equal(text: TextEmbedding, one: int, other: int) -> bool:
+    return all(torch.equal(part[one], part[other]) for part in text)

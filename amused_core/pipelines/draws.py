@@ -23,7 +23,7 @@ class RowDraws:
 
     def codes(self, probs: Tensor, unknown: Tensor) -> Tensor:
         """See `Draws`."""
-        parts = zip(self._rows, probs.split(1), unknown.split(1), strict=True)
+        parts = zip(self._rows, probs.split(unknown.sum(-1).tolist()), unknown.split(1), strict=True)
         return torch.cat([row.codes(part, cells) for row, part, cells in parts])
 
     def gumbel(self, like: Tensor) -> Tensor:

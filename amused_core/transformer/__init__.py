@@ -1,5 +1,5 @@
 """The masked-image transformer of aMUSEd (U-ViT), with the state-dict keys of diffusers' `UVit2DModel`."""
 
-from .model import UVit
+from .model import Condition, UVit
 
-__all__ = ["UVit"]
+__all__ = ["Condition", "UVit"]

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention import Attend
 from ..config import UVitConfig
 from ..layers import Layers
-from .trunk import Attention
+from .trunk import Attention, KeysValues, Modulation
+
+
+class PairCondition(NamedTuple):
+    """What a pair of `ConvNextBlock` and `TextBlock` takes from text and condition; constant over a run."""
+
+    scale: Modulation
+    text1: KeysValues
+    text2: KeysValues
 
 
 class TokenEmbed(nn.Module):
@@ -43,14 +52,18 @@ class ConvNextBlock(nn.Module):
         self.channelwise_dropout = nn.Dropout(config.hidden_dropout)
         self.cond_embeds_mapper = layers.Linear(config.hidden_size, dim * 2, bias=bias, **kw)
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        """`x` [B,C,h,w], `cond` [B,H] after SiLU -> [B,C,h,w]."""
+    def modulation(self, cond: Tensor) -> Modulation:
+        """`cond` [B,H] after SiLU -> gain and shift [B,C,1,1]."""
+        scale, shift = self.cond_embeds_mapper(cond)[:, :, None, None].chunk(2, dim=1)
+        return Modulation(1 + scale, shift)
+
+    def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
+        """`x` [B,C,h,w] -> [B,C,h,w]."""
         mixed = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         mixed = self.channelwise_norm(F.gelu(self.channelwise_linear_1(mixed)))
         mixed = self.channelwise_dropout(self.channelwise_linear_2(mixed))
         x = x + mixed.permute(0, 3, 1, 2)
-        scale, shift = self.cond_embeds_mapper(cond)[:, :, None, None].chunk(2, dim=1)
-        return x * (1 + scale) + shift
+        return torch.addcmul(modulation.shift, x, modulation.gain)
 
 
 class TextBlock(nn.Module):
@@ -66,12 +79,16 @@ class TextBlock(nn.Module):
         self.norm2 = layers.RMSNorm(dim, 1e-6, **kw)
         self.attn2 = Attention(dim, heads, "attn2", bias, dropout, layers, **kw)
 
-    def forward(self, x: Tensor, text: Tensor, attend: Attend, options: dict[str, Any]) -> Tensor:
-        """`x` [B,N,C], `text` [B,L,H] -> [B,N,C]."""
+    def look_at(self, text: Tensor) -> tuple[KeysValues, KeysValues]:
+        """`text` [B,L,H] -> what the two attentions see."""
         if self.kv_mapper is not None:
             text = self.kv_mapper(F.silu(text))
-        x = x + self.attn1(self.norm1(x), text, attend, options)
-        return x + self.attn2(self.norm2(x), text, attend, options)
+        return self.attn1.look_at(text), self.attn2.look_at(text)
+
+    def forward(self, x: Tensor, given: PairCondition, attend: Attend, options: dict[str, Any]) -> Tensor:
+        """`x` [B,N,C] -> [B,N,C]."""
+        x = x + self.attn1(self.norm1(x), given.text1, attend, options)
+        return x + self.attn2(self.norm2(x), given.text2, attend, options)
 
 
 class Resample(nn.Module):
@@ -99,15 +116,20 @@ class UVitBlock(nn.Module):
         self.attention_blocks = nn.ModuleList([TextBlock(config, layers, **kw) for _ in count])
         self.upsample = Resample(config, layers.ConvTranspose2d, layers, **kw) if up else None
 
-    def forward(self, x: Tensor, text: Tensor, cond: Tensor, attend: Attend, options: dict[str, Any]) -> Tensor:
-        """`x` [B,C,h,w], `text` [B,L,H], `cond` [B,H] after SiLU -> [B,C,h',w']."""
+    def condition(self, text: Tensor, cond: Tensor) -> tuple[PairCondition, ...]:
+        """`text` [B,L,H], `cond` [B,H] after SiLU -> all that the pairs take from them."""
+        pairs = zip(self.res_blocks, self.attention_blocks, strict=True)
+        return tuple(PairCondition(res.modulation(cond), *attention.look_at(text)) for res, attention in pairs)
+
+    def forward(self, x: Tensor, given: tuple[PairCondition, ...], attend: Attend, options: dict[str, Any]) -> Tensor:
+        """`x` [B,C,h,w] -> [B,C,h',w']."""
         if self.downsample is not None:
             # An odd grid gets one row or column of zeros; `UVit` crops what comes of it.
             x = self.downsample(F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2)))
         grid = x.shape[-2:]
-        for res_block, attention_block in zip(self.res_blocks, self.attention_blocks, strict=True):
-            x = res_block(x, cond).flatten(2).transpose(1, 2)
-            x = attention_block(x, text, attend, options).transpose(1, 2).unflatten(2, grid)
+        for res_block, attention_block, pair in zip(self.res_blocks, self.attention_blocks, given, strict=True):
+            x = res_block(x, pair.scale).flatten(2).transpose(1, 2)
+            x = attention_block(x, pair, attend, options).transpose(1, 2).unflatten(2, grid)
         return x if self.upsample is None else self.upsample(x)
 
 
@@ -121,7 +143,14 @@ class LogitsHead(nn.Module):
         self.layer_norm = layers.RMSNorm(dim, config.layer_norm_eps, config.ln_elementwise_affine, **kw)
         self.conv2 = layers.Conv2d(dim, config.codebook_size, kernel_size=1, bias=bias, **kw)
 
+    def features(self, x: Tensor) -> Tensor:
+        """`x` [B,C,h,w] -> what the logits are linear in, [B,h,w,in_channels]."""
+        return self.layer_norm(self.conv1(x).permute(0, 2, 3, 1))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """`features` [B,h,w,in_channels] -> logits [B,K,h,w]."""
+        return self.conv2(features.permute(0, 3, 1, 2))
+
     def forward(self, x: Tensor) -> Tensor:
         """`x` [B,C,h,w] -> logits [B,K,h,w]."""
-        x = self.layer_norm(self.conv1(x).permute(0, 2, 3, 1))
-        return self.conv2(x.permute(0, 3, 1, 2))
+        return self.logits(self.features(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,21 @@ from torch import Tensor, nn
 from ..attention import Attend, sdpa
 from ..config import UVitConfig
 from ..layers import TORCH_LAYERS, Layers
-from .ends import LogitsHead, TokenEmbed, UVitBlock
-from .trunk import TransformerLayer, sinusoid
+from .ends import LogitsHead, PairCondition, TokenEmbed, UVitBlock
+from .trunk import LayerCondition, TransformerLayer, sinusoid
+
+
+class Condition(NamedTuple):
+    """What the U-ViT takes from a text and its micro-conditioning: constant over a run, so worked out once.
+
+    `text` [B,L,H] and `vector` [B,H] are what the parts were made from.
+    """
+
+    text: Tensor
+    vector: Tensor
+    down: tuple[PairCondition, ...]
+    layers: tuple[LayerCondition, ...]
+    up: tuple[PairCondition, ...]
 
 
 class CondEmbed(nn.Module):
@@ -83,25 +96,39 @@ class UVit(nn.Module):
         Returns:
             Logits [B,K,h,w]; K = codebook_size.
         """
-        options = {} if options is None else options
+        return self.mlm_layer(self.grid(tokens, self.condition(text, pooled, micro), options))
+
+    def condition(self, text: Tensor, pooled: Tensor, micro: Tensor) -> Condition:
+        """The part of `forward` that does not depend on the tokens."""
         text = self.encoder_proj_layer_norm(self.encoder_proj(text))
-        cond = self._condition(pooled, micro, text)
-        x = self.down_block(self.embed(tokens, text), text, cond, self.attend, options)
-        grid = x.shape[-2:]
+        vector = self._vector(pooled, micro, text)
+        return Condition(
+            text,
+            vector,
+            self.down_block.condition(text, vector),
+            tuple(layer.condition(text, vector) for layer in self.transformer_layers),
+            self.up_block.condition(text, vector),
+        )
+
+    def grid(self, tokens: Tensor, given: Condition, options: dict[str, Any] | None = None) -> Tensor:
+        """`tokens` int64 [B,h,w] -> what `mlm_layer` makes logits from, [B,C,h,w]."""
+        options = {} if options is None else options
+        x = self.down_block(self.embed(tokens, given.text), given.down, self.attend, options)
+        size = x.shape[-2:]
         hidden = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
         for index, layer in enumerate(self.transformer_layers):
-            hidden = self.run_layer(index, layer, hidden, text, cond, options)
+            hidden = self.run_layer(index, layer, hidden, given, options)
         x = self.project_from_hidden(self.project_from_hidden_norm(hidden))
-        x = self.up_block(x.transpose(1, 2).unflatten(2, grid), text, cond, self.attend, options)
-        return self.mlm_layer(x[..., : tokens.shape[-2], : tokens.shape[-1]])
+        x = self.up_block(x.transpose(1, 2).unflatten(2, size), given.up, self.attend, options)
+        return x[..., : tokens.shape[-2], : tokens.shape[-1]]
 
     def run_layer(
-        self, index: int, layer: nn.Module, hidden: Tensor, text: Tensor, cond: Tensor, options: dict[str, Any]
+        self, index: int, layer: TransformerLayer, hidden: Tensor, given: Condition, options: dict[str, Any]
     ) -> Tensor:
         """Runs trunk layer `index`; hosts override it to patch layers. `hidden` [B,N,H] -> [B,N,H]."""
-        return layer(hidden, text, cond, self.attend, options)
+        return layer(hidden, given.layers[index], self.attend, options)
 
-    def _condition(self, pooled: Tensor, micro: Tensor, text: Tensor) -> Tensor:
+    def _vector(self, pooled: Tensor, micro: Tensor, text: Tensor) -> Tensor:
         """The condition vector [B,H] after the SiLU that every user of it applies."""
         embedded = sinusoid(micro, self.config.micro_cond_encode_dim)
         cond = self.cond_embed(torch.cat([pooled.float(), embedded], dim=1).to(text.dtype))

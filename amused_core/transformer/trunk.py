@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,31 @@ from ..config import UVitConfig
 from ..layers import Layers
 
 
+class KeysValues(NamedTuple):
+    """What an attention looks at: `keys` and `values` [B,M,C]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Modulation(NamedTuple):
+    """What a condition makes of normed activations: `x * gain + shift`, each of a shape that broadcasts to `x`."""
+
+    gain: Tensor
+    shift: Tensor
+
+
+class LayerCondition(NamedTuple):
+    """What a trunk layer takes from text and condition; constant over a run."""
+
+    norm1: Modulation
+    norm2: Modulation
+    norm3: Modulation
+    text: KeysValues
+
+
 class Attention(nn.Module):
-    """Queries from `x`, keys and values from `context` (self-attention where they are the same)."""
+    """Queries from `x`; keys and values from the text, or from `x` as well (self-attention)."""
 
     def __init__(self, dim: int, heads: int, name: str, bias: bool, dropout: float, layers: Layers, **kw: Any) -> None:
         super().__init__()
@@ -25,9 +48,13 @@ class Attention(nn.Module):
         self.to_v = layers.Linear(dim, dim, bias=bias, **kw)
         self.to_out = nn.ModuleList([layers.Linear(dim, dim, bias=bias, **kw), nn.Dropout(dropout)])
 
-    def forward(self, x: Tensor, context: Tensor, attend: Attend, options: dict[str, Any]) -> Tensor:
-        """`x` [B,N,C], `context` [B,M,C] -> [B,N,C]."""
-        q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
+    def look_at(self, context: Tensor) -> KeysValues:
+        """Keys and values of `context` [B,M,C]."""
+        return KeysValues(self.to_k(context), self.to_v(context))
+
+    def forward(self, x: Tensor, seen: KeysValues | None, attend: Attend, options: dict[str, Any]) -> Tensor:
+        """`x` [B,N,C], `seen` what it looks at (None: itself) -> [B,N,C]."""
+        q, (k, v) = self.to_q(x), self.look_at(x) if seen is None else seen
         out = attend(q, k, v, self.heads, self.name, options)
         return self.to_out[1](self.to_out[0](out))
 
@@ -40,10 +67,14 @@ class AdaNorm(nn.Module):
         self.linear = layers.Linear(dim, dim * 2, bias=bias, **kw)
         self.norm = norm
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        """`x` [B,N,C], `cond` [B,C] after SiLU -> [B,N,C]."""
+    def modulation(self, cond: Tensor) -> Modulation:
+        """`cond` [B,C] after SiLU -> gain and shift [B,1,C]."""
         scale, shift = self.linear(cond)[:, None].chunk(2, dim=-1)
-        return self.norm(x) * (1 + scale) + shift
+        return Modulation(1 + scale, shift)
+
+    def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
+        """`x` [B,N,C] -> [B,N,C]."""
+        return torch.addcmul(modulation.shift, self.norm(x), modulation.gain)
 
 
 class GEGLU(nn.Module):
@@ -86,12 +117,16 @@ class TransformerLayer(nn.Module):
         self.norm3 = AdaNorm(layers.LayerNorm(dim, eps, affine, bias=bias, **kw), dim, bias, layers, **kw)
         self.ff = FeedForward(dim, config.intermediate_size, bias, dropout, layers, **kw)
 
-    def forward(self, x: Tensor, text: Tensor, cond: Tensor, attend: Attend, options: dict[str, Any]) -> Tensor:
-        """`x` [B,N,C], `text` [B,L,C], `cond` [B,C] after SiLU -> [B,N,C]."""
-        normed = self.norm1(x, cond)
-        x = x + self.attn1(normed, normed, attend, options)
-        x = x + self.attn2(self.norm2(x, cond), text, attend, options)
-        return x + self.ff(self.norm3(x, cond))
+    def condition(self, text: Tensor, cond: Tensor) -> LayerCondition:
+        """`text` [B,L,C], `cond` [B,C] after SiLU -> all that `forward` takes from them."""
+        norms = (norm.modulation(cond) for norm in (self.norm1, self.norm2, self.norm3))
+        return LayerCondition(*norms, self.attn2.look_at(text))
+
+    def forward(self, x: Tensor, given: LayerCondition, attend: Attend, options: dict[str, Any]) -> Tensor:
+        """`x` [B,N,C] -> [B,N,C]."""
+        x = x + self.attn1(self.norm1(x, given.norm1), None, attend, options)
+        x = x + self.attn2(self.norm2(x, given.norm2), given.text, attend, options)
+        return x + self.ff(self.norm3(x, given.norm3))
 
 
 def sinusoid(values: Tensor, dim: int) -> Tensor:

@@ -87,11 +87,11 @@ def sample_amused(
 
     guider = None if weights is None else _holder(model, "cfg")
 
-    def predict(tokens: Tensor, index: int) -> Tensor:
+    def predict(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
         planes = tokens_to_planes(tokens, facts.codebook_size)
         if weights is not None:
             guider.cfg = weights[index]
-        return model(planes, sigmas[index].expand(len(tokens)), **args)
+        return core.at(model(planes, sigmas[index].expand(len(tokens)), **args), cells)
 
     with tqdm(total=len(ratios) - 1, disable=disable) as bar:
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...amused_core.insight.attention import TEXT
-from ...amused_core.transformer import UVit
+from ...amused_core.transformer import Condition, UVit
 from . import compat
 
 # Where a MODEL's transformer options hold what wants to see all attention: `(q, k, heads, options)`.
@@ -22,7 +22,7 @@ class HostUVit(UVit):
     """
 
     def run_layer(
-        self, index: int, layer: nn.Module, hidden: Tensor, text: Tensor, cond: Tensor, options: dict[str, Any]
+        self, index: int, layer: nn.Module, hidden: Tensor, given: Condition, options: dict[str, Any]
     ) -> Tensor:
         """See `UVit.run_layer`."""
         options = {**options, "block": self._place(index)}
@@ -30,9 +30,11 @@ class HostUVit(UVit):
         patch = patches.get(("double_block", index)) or patches.get(("single_block", index))
 
         def original(args: dict[str, Any]) -> dict[str, Any]:
-            return {**args, "img": layer(args["img"], args["txt"], args["vec"], self.attend, options)}
+            own = args["txt"] is given.text and args["vec"] is given.vector
+            condition = given.layers[index] if own else layer.condition(args["txt"], args["vec"])
+            return {**args, "img": layer(args["img"], condition, self.attend, options)}
 
-        args = {"img": hidden, "txt": text, "vec": cond, "transformer_options": options}
+        args = {"img": hidden, "txt": given.text, "vec": given.vector, "transformer_options": options}
         return (original(args) if patch is None else patch(args, {"original_block": original}))["img"]
 
     def _place(self, index: int) -> tuple[str, int]:

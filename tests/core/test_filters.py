@@ -16,6 +16,7 @@ from amused_core.filters import narrow, narrower
 from amused_core.guidance import cfg_weights
 from amused_core.sampling import sample
 from amused_core.schedule import mask_ratios
+from tests.core.fakes import masked_only
 
 PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3])
 NEUTRAL = {"sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant", "cfg_interval": (0, 1)}
@@ -90,7 +91,7 @@ def test_top_1_draws_the_likeliest(shared: bool) -> None:
     logits = torch.randn(2, CODES, 8, 8, generator=seeded(0))
     steps: list[Step] = []
     sample(
-        torch.full((2, 8, 8), MASK), lambda tokens, index: logits, mask_ratios(4),
+        torch.full((2, 8, 8), MASK), masked_only(lambda tokens, index: logits), mask_ratios(4),
         SharedDraws(seeded(0)) if shared else PerImageDraws([0, 1]),
         mask_token_id=MASK, temperatures=torch.full((4,), 2.0), on_step=steps.append, narrow=narrower(1.0, 1, 1.0),
     )  # fmt: skip
@@ -103,7 +104,8 @@ def test_the_cells_to_keep_are_chosen_by_the_unfiltered_probability() -> None:
     logits[:, 5, :4], logits[:, 7, 4:] = 8.0, 2.0
     steps: list[Step] = []
     sample(
-        torch.full((1, 8, 8), MASK), lambda tokens, index: logits, mask_ratios(2, "linear"), PerImageDraws([0]),
+        torch.full((1, 8, 8), MASK), masked_only(lambda tokens, index: logits),
+        mask_ratios(2, "linear"), PerImageDraws([0]),
         mask_token_id=MASK, temperatures=torch.zeros(2), on_step=steps.append, narrow=narrower(0.5, 1, 1.0),
     )  # fmt: skip
     assert (steps[0].tokens[:, :4] == 5).all() and (steps[0].tokens[:, 4:] == MASK).all()
@@ -190,7 +192,7 @@ def test_ends_of_the_weights() -> None:
 def test_passes_of_the_network(model: AmusedModel, picture: Tensor, options: dict[str, Any], rows: list[int]) -> None:
     """Rows of each call: a step without guidance leaves out the unconditional one."""
     seen: list[int] = []
-    hook = model.transformer.register_forward_hook(lambda module, given, out: seen.append(len(given[0])))
+    hook = model.transformer.embed.register_forward_hook(lambda module, given, out: seen.append(len(given[0])))
     run(model, image=picture if "strength" in options else None, **options)
     hook.remove()
     assert seen == rows

@@ -15,6 +15,7 @@ from amused_core.insight.attention import AttentionMeter, to_grid
 from amused_core.insight.cells import DARK, LIGHT, cell_size, enlarge, paint_undecided
 from amused_core.sampling import sample
 from amused_core.schedule import mask_ratios, temperatures
+from tests.core.fakes import masked_only
 
 CODES, MASK = 16, 99
 
@@ -36,7 +37,9 @@ def record(predict: Any, tokens: Tensor, steps: int = 4, **more: Any) -> insight
     ratios, recorder = mask_ratios(steps, "linear"), insight.Recorder(CODES)
     warm, draws = temperatures(ratios, (2.0, 0.0)), PerImageDraws(range(len(tokens)))
     more["on_step"] = recorder
-    return recorder.trace(sample(tokens, predict, ratios, draws, mask_token_id=MASK, temperatures=warm, **more))
+    return recorder.trace(
+        sample(tokens, masked_only(predict), ratios, draws, mask_token_id=MASK, temperatures=warm, **more)
+    )
 
 
 def made(order: list[int], steps: int = 3, **more: Any) -> insight.Trace:
@@ -61,7 +64,7 @@ def test_order_is_that_of_the_steps() -> None:
     tokens[:, 0] = 3
     warm = temperatures(ratios, (2.0, 0.0))
     more = {"mask_token_id": MASK, "temperatures": warm, "on_step": on_step}
-    trace = recorder.trace(sample(tokens, flat, ratios, PerImageDraws([0, 1]), **more))
+    trace = recorder.trace(sample(tokens, masked_only(flat), ratios, PerImageDraws([0, 1]), **more))
     order = insight.order_map(trace)
     assert trace.steps == 5 and (order[:, 0] == 0).all() and order.max() == 5
     for index, after in enumerate(seen):
@@ -88,7 +91,7 @@ def test_an_unfinished_run() -> None:
     """Cells still masked at the end come after the last step."""
     recorder, ratios = insight.Recorder(CODES), torch.tensor([1.0, 0.75, 0.5])
     more = {"mask_token_id": MASK, "temperatures": torch.ones(2), "on_step": recorder}
-    tokens = sample(torch.full((1, 4, 4), MASK), flat, ratios, PerImageDraws([0]), **more)
+    tokens = sample(torch.full((1, 4, 4), MASK), masked_only(flat), ratios, PerImageDraws([0]), **more)
     order = insight.order_map(recorder.trace(tokens))
     assert order.unique(return_counts=True)[1].tolist() == [4, 4, 8] and (order[tokens == MASK] == 3).all()
 
@@ -120,7 +123,7 @@ def test_measures_end_with_their_step() -> None:
     kept: list[Step] = []
     ratios = mask_ratios(2, "linear")
     more = {"mask_token_id": MASK, "temperatures": torch.zeros(2), "on_step": kept.append}
-    sample(torch.full((1, 2, 2), MASK), flat, ratios, PerImageDraws([0]), **more)
+    sample(torch.full((1, 2, 2), MASK), masked_only(flat), ratios, PerImageDraws([0]), **more)
     with pytest.raises(AmusedError, match="only while on_step runs"):
         _ = kept[0].measures.entropy
 

@@ -9,13 +9,14 @@ from torch import Tensor
 from amused_core import AmusedError, Step
 from amused_core.draws import Draws, PerImageDraws, SharedDraws, seeded
 from amused_core.guidance import guide
-from amused_core.sampling import Predict, remask, sample
+from amused_core.sampling import remask, sample
 from amused_core.schedule import SCHEDULES, mask_ratios, temperatures
+from tests.core.fakes import Grid, masked_only
 
 CODES, MASK = 16, 99
 
 
-def noise(dtype: torch.dtype = torch.float32, scale: float = 3.0) -> Predict:
+def noise(dtype: torch.dtype = torch.float32, scale: float = 3.0) -> Grid:
     """A model whose logits depend only on the step, and differ from cell to cell."""
 
     def predict(tokens: Tensor, index: int) -> Tensor:
@@ -31,13 +32,13 @@ def masked(batch: int = 1, height: int = 8, width: int = 8) -> Tensor:
 
 
 def run(
-    tokens: Tensor, predict: Predict, steps: int = 8, schedule: str = "cosine", draws: Draws | None = None, **more
+    tokens: Tensor, predict: Grid, steps: int = 8, schedule: str = "cosine", draws: Draws | None = None, **more
 ) -> Tensor:
     ratios = more.pop("ratios", None)
     ratios = mask_ratios(steps, schedule) if ratios is None else ratios
     draws = draws or PerImageDraws(range(len(tokens)))
     warm = temperatures(ratios, (2.0, 0.0))
-    return sample(tokens, predict, ratios, draws, mask_token_id=MASK, temperatures=warm, **more)
+    return sample(tokens, masked_only(predict), ratios, draws, mask_token_id=MASK, temperatures=warm, **more)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -211,7 +212,7 @@ def test_the_surest_come_first() -> None:
 
     steps: list[Step] = []
     sample(
-        masked(), predict, mask_ratios(2, "linear"), PerImageDraws([0]),
+        masked(), masked_only(predict), mask_ratios(2, "linear"), PerImageDraws([0]),
         mask_token_id=MASK, temperatures=torch.zeros(2), on_step=steps.append,
     )  # fmt: skip
     first = steps[0].tokens[0]

@@ -93,15 +93,20 @@ def test_nothing_half_written_is_left(model: AmusedModel, tmp_path: Path, monkey
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("safetensors.torch.save_file", fail)
-    with pytest.raises((CheckpointError, OSError), match="No space left"):
+    with pytest.raises(AmusedError, match=r"m\.safetensors' cannot be written.*No space left"):
         model.save(tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["m", "m.bin", "m.safetensors.bak", ".safetensors"])
+@pytest.mark.parametrize("name", ["m.bin", "m.CKPT", "m.safetensors.bak", ".safetensors"])
 def test_the_ending(model: AmusedModel, tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match=r"must end in \.safetensors"):
         model.save(tmp_path / name)
+
+
+def test_another_ending_for_one_file(one: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"'.*m' must end in \.safetensors"):
+        write_checkpoint(tmp_path / "m", open_checkpoint(one))
 
 
 @pytest.mark.parametrize("dtype", ["int8", None, torch.float16, []])

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from amused_core.pipelines import AmusedImg2ImgPipeline, AmusedInpaintPipeline, AmusedPipeline
+from amused_core.pipelines.shared import shared_uvit
 from tests.parity.oracle import MASK_ID, PROMPTS, TASKS, block_mask, generator, picture, quiet
 
 LATENT = {"output_type": "latent"}
@@ -261,10 +262,11 @@ def test_order_of_several_pictures_per_prompt(small):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_micro_conditioning_is_not_rounded(small, dtype):
     pipe = quiet(AmusedPipeline.from_pretrained(small.folder, torch_dtype=dtype))
-    seen, model = [], pipe._model
-    pipe._model = lambda run: lambda *given: seen.append(given[-1]) or model(run)(*given)
+    seen, uvit = [], shared_uvit(pipe.transformer)
+    condition = uvit.condition
+    uvit.condition = lambda *given: seen.append(given[-1]) or condition(*given)
     pipe(PROMPT, num_inference_steps=1, micro_conditioning_crop_coord=(2049, 3001), **LATENT)
-    assert seen[0].tolist() == [[32, 32, 2049, 3001, 6]] * 2
+    assert [micro.tolist() for micro in seen] == [[[32, 32, 2049, 3001, 6]]] * 2
 
 
 def test_tokens_to_go_on_from_are_kept(small):

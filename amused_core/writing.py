@@ -1,0 +1,76 @@
+"""Writing to disk: beside the target first, flushed, then put in place, so that nobody meets half a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .errors import AmusedError, CheckpointError
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A name beside `path` for a file or folder that takes its place when the block ends well, and is gone otherwise.
+
+    Raises:
+        AmusedError: it cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)  # what a crash left there
+        yield partial
+        for part in (partial, *partial.rglob("*")):
+            _flush(part)
+        partial.replace(path)
+        _flush(path.parent)
+    except (SafetensorError, OSError) as error:
+        raise AmusedError(f"{str(path)!r} cannot be written: {error}") from error
+    finally:
+        _remove(partial)
+
+
+def part_weights(checkpoint: Checkpoint, part: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """The weights of a part as they are written: on the CPU, contiguous, floating-point ones in `dtype` (None: as is).
+
+    Raises:
+        CheckpointError: NaN or infinite weights, which no loader would take.
+    """
+    weights = {}
+    for key, value in checkpoint.state(part).items():
+        value = value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"The {part} has NaN or infinite values in {key} and is not saved.")
+        weights[key] = value
+    return weights
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file is on the disk, and a folder's list of names where the system can."""
+    if path.is_dir():
+        with suppress(OSError):  # Windows opens no folders
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    else:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
