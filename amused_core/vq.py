@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .decoder import fast_decoder
 from .errors import AmusedError
 
 
@@ -65,7 +66,12 @@ class VQ:
 
     def _decode(self, tokens: Tensor) -> Tensor:
         shape = (*tokens.shape, self.module.config.latent_channels)
-        picture = self.module.decode(tokens, force_not_quantize=True, shape=shape).sample
+        decoder = fast_decoder(self.module)
+        if decoder is None:
+            picture = self.module.decode(tokens, force_not_quantize=True, shape=shape).sample
+        else:
+            codes = self.module.quantize.get_codebook_entry(tokens, shape)
+            picture = decoder(self.module.post_quant_conv(codes).contiguous(memory_format=torch.channels_last))
         return picture.clamp(0, 1).movedim(1, -1)
 
     def _where(self) -> torch.device:

@@ -13,6 +13,7 @@ NODES = Path(__file__).resolve().parents[2] / "nodes"
 # Saved workflows store widget values by position: append here, never insert or reorder.
 WIDGETS = {
     "AmusedLoader": ["model", "dtype", "text_encoder_dtype"],
+    "AmusedLoraLoader": ["lora_name", "strength_model", "strength_clip"],
     "AmusedTextEncode": ["positive", "negative", "width", "height", "crop_top", "crop_left", "aesthetic_score"],
     "AmusedMicroConditioning": ["width", "height", "crop_top", "crop_left", "aesthetic_score"],
     "AmusedEmptyLatent": ["width", "height", "batch_size"],
@@ -47,6 +48,9 @@ WIDGETS = {
     "AmusedTraceMap": ["kind", "step", "opacity", "legend"],
     "AmusedWordAttention": ["word", "step", "opacity", "legend"],
     "AmusedTokenGrid": ["ids"],
+    "AmusedSaveModel": ["filename_prefix", "layout", "dtype"],
+    "AmusedSaveTokens": ["filename_prefix"],
+    "AmusedLoadTokens": ["file"],
 }
 WIDGETS["AmusedTrace"] = WIDGETS["AmusedSampler"]
 

@@ -37,6 +37,7 @@ from amused_core.training.progress import step_generator
 from tests.tiny import MASK_ID
 
 ROOT = Path(__file__).resolve().parents[2]
+EVERYWHERE = ("to_q", "to_k", "to_v", "to_out.0", "proj", "net.2", "channelwise_linear_2", "conv1", "conv2")
 QUICK = Settings(steps=6, learning_rate=1e-2, batch=2, rank=4)
 
 
@@ -87,16 +88,38 @@ def save_picture(path: Path, size: tuple[int, int] = (32, 32), mode: str = "RGB"
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
-def test_one_picture_is_learnt_by_heart(run: Callable[..., Run], kind: str) -> None:
-    """The loss falls, and the caption alone then gives the picture's tokens."""
-    targets = ("to_q", "to_k", "to_v", "to_out.0", "proj", "net.2", "conv1", "conv2")
-    rate = 2e-2 if kind == "lora" else 5e-3
-    job = run(settings=Settings(kind=kind, steps=80, learning_rate=rate, batch=4, rank=8, targets=targets, drop_text=0))
+def test_a_picture_is_learnt_by_heart(run: Callable[..., Run], kind: str) -> None:
+    """The loss falls, and the caption alone then gives the picture's tokens.
+
+    All of them are one: with one convolution at each end the tiny model cannot tell places in the middle apart.
+    """
+    settings = Settings(kind=kind, steps=60, learning_rate=1e-2, batch=4, rank=8, targets=EVERYWHERE, drop_text=0)
+    job = run(settings=settings)
+    job.trainer.lessons.tokens.fill_(7)
+    before = job.model.generate("a mushroom in flat style", cfg=1.0, seed=5).tokens
     job()
     losses = job.trainer.losses
-    assert sum(losses[-5:]) / 5 < 0.2 * sum(losses[:5]) / 5
-    drawn = job.model.generate("a mushroom in flat style", cfg=1.0, seed=5).tokens
-    assert (drawn == job.trainer.lessons.tokens).float().mean() > 0.95
+    assert sum(losses[-5:]) < 0.2 * sum(losses[:5])
+    after = job.model.generate("a mushroom in flat style", cfg=1.0, seed=5).tokens
+    assert (before == 7).float().mean() < 0.5 < 0.95 < (after == 7).float().mean()
+
+
+@pytest.mark.slow
+def test_the_embedded_model_learns_a_picture(tmp_path: Path) -> None:
+    """A few dozen steps, and its caption draws a picture of many tokens."""
+    from amused_core.scenes.layout import Scene
+    from amused_core.scenes.sprites import draw
+
+    picture = (draw([Scene.single("rocket", "red")])[0] * 255).round().byte().permute(1, 2, 0)
+    Image.fromarray(picture.flip(0).contiguous().numpy()).save(tmp_path / "x.png")  # upside down: nothing it knows
+    settings = Settings(steps=70, learning_rate=1e-3, batch=4, targets=EVERYWHERE, drop_text=0)
+    job = Run(load_model(), Plan(tmp_path / "x.png", "a rocket on a red background", tmp_path / "run"), settings)
+    before = job.model.generate("a rocket on a red background", cfg=1.0).tokens
+    job()
+    after = job.model.generate("a rocket on a red background", cfg=1.0).tokens
+    right = job.trainer.lessons.tokens
+    assert len(right.unique()) > 20
+    assert (before == right).float().mean() < 0.5 < 0.9 < (after == right).float().mean()
 
 
 @pytest.mark.parametrize("shape", ["folder", "folder_512"])
@@ -110,7 +133,8 @@ def test_lora_loads_into_diffusers(request: pytest.FixtureRequest, shape: str, p
     text, micro = job.model.text.encode(["a mushroom"]), torch.tensor([[32.0, 32, 0, 0, 6]])
     with torch.no_grad():
         plain = job.model.transformer(tokens, *text, micro)
-        file = job()
+    file = job()
+    with torch.no_grad():
         ours = job.model.transformer(tokens, *text, micro)
         theirs = UVit2DModel.from_pretrained(path / "transformer")
         theirs.load_lora_adapter(load_file(file), prefix="transformer")
@@ -367,7 +391,8 @@ def test_going_on_is_the_same_as_no_stop(run: Callable[..., Run], kind: str) -> 
     assert same(weights(part), weights(whole)) and same(part.trainer.ema, whole.trainer.ema)
     part.export()
     if kind == "lora":
-        assert (part.plan.output / LORA).read_bytes() == (whole.plan.output / LORA).read_bytes()
+        one, two = (load_file(job.plan.output / LORA) for job in (part, whole))
+        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_longer_run_goes_on(run: Callable[..., Run]) -> None:
@@ -643,7 +668,7 @@ def test_missing_packages_are_said(run: Callable[..., Run], monkeypatch: pytest.
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works on this machine")
 def test_fp16_without_a_graphics_card(run: Callable[..., Run]) -> None:
-    with pytest.raises(AmusedError, match="precision is 'fp16', which does not work here"):
+    with pytest.raises(AmusedError, match="precision is 'fp16', which a CPU cannot train in"):
         run(settings=QUICK.with_changes(precision="fp16"))
 
 
@@ -708,7 +733,7 @@ def test_command(folder: Path, png: Path, tmp_path: Path, capsys: pytest.Capture
     assert "lora.safetensors (2 steps" in capsys.readouterr().out
     assert len(load_file(tmp_path / "l" / LORA)) == 2 * 2 * (4 + 4)
     assert train("full", *options, tmp_path / "f", "--batch", "1") == 0
-    assert (tmp_path / "f" / "model" / "model_index.json").is_file()
+    assert (tmp_path / "f" / "model-000002" / "model_index.json").is_file()
     assert (tmp_path / "l" / "report.txt").read_text() == "1 used, 0 left out\n"
     assert train("lora", *options, tmp_path / "l", "--rank", "2", "--targets", "to_q", "to_out.0") == 0
     assert "(0 steps" in capsys.readouterr().out

@@ -1,0 +1,62 @@
+"""The same frontend after its language has been set to Arabic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import node_texts
+import pytest
+
+from tests.browser.test_visit import heading
+from tests.browser.visit import Visit
+
+ARABIC: dict[str, Any] = node_texts.read("ar", "nodeDefs")
+SET = "language => app.extensionManager.setting.set('Comfy.Locale', language)"
+SHOWN = """
+() => app.graph.nodes.filter(node => node.type.startsWith('Amused')).map(node => [node.type, node.title,
+  Object.fromEntries([...node.inputs.map(input => [input.name, input.label ?? input.localized_name]),
+                      ...(node.widgets ?? []).map(widget => [widget.name, widget.label])])])
+"""
+READ = "name => document.querySelector('[data-testid=queue-button]').innerText.trim() !== name"
+
+
+@pytest.fixture
+def arabic(visit: Visit) -> Iterator[Visit]:
+    """The browser with its language just set to Arabic; English again afterwards."""
+    visit.clear()
+    run = visit.page.get_by_test_id("queue-button").inner_text().strip()
+    visit.page.evaluate(SET, "ar")
+    visit.page.wait_for_function(READ, arg=run)
+    yield visit
+    visit.page.evaluate(SET, "en")
+    visit.reload()
+
+
+def check_inputs(visit: Visit) -> list[str]:
+    """Every input of every node of the pack is named in Arabic; returns the nodes' titles."""
+    nodes = visit.page.evaluate(SHOWN)
+    assert nodes
+    for node, _, shown in nodes:
+        wanted = {name: texts["name"] for name, texts in ARABIC[node]["inputs"].items()}
+        assert {name: shown[name] for name in wanted} == wanted
+    return [title for _, title, _ in nodes]
+
+
+def test_names_and_help_are_arabic(arabic: Visit) -> None:
+    """New nodes name their inputs in Arabic at once; titles follow when the page is loaded anew, as of stock nodes."""
+    arabic.add("AmusedSampler")
+    check_inputs(arabic)
+    arabic.reload()
+    arabic.open_template("text_to_image")
+    titles = {texts["display_name"] for texts in ARABIC.values()}
+    assert set(check_inputs(arabic)) <= titles
+    assert {"steps", "cfg", "seed"} <= set(arabic.api()["4"]["inputs"]), "translated names reach the server"
+    listed = "[...Object.values(LiteGraph.registered_node_types)].map(node => node.title)"
+    assert titles <= set(arabic.page.evaluate(listed))
+
+    arabic.select("AmusedSampler")
+    page = arabic.help(heading("AmusedSampler", "ar"))
+    page.locator("[dir=rtl]").first.wait_for()
+    arabic.keep("arabic")
+    assert "ترسم الصورة" in page.inner_text()
