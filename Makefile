@@ -2,6 +2,7 @@
 # make ui         ComfyUI with this pack, left running
 # make test       every quick check        make test-full   also the slow ones and ComfyUI 0.3.52
 # make lint       style                    make workflows   builds workflows/ anew
+# make bench-comfyui   what a sampling step costs inside ComfyUI beyond the same step without it
 #
 # COMFYUI_DIR=/path/to/ComfyUI             use that ComfyUI for demo and ui; its own venv, or COMFYUI_PYTHON, runs it
 # COMFYUI_ARGS=                            arguments of ComfyUI's main.py; --cpu unless you say otherwise
@@ -32,7 +33,7 @@ else
   COMFYUI_READY := $(ROOT)/.comfyui/$(NEWEST)/.ready
 endif
 
-.PHONY: demo ui test test-full lint workflows clean
+.PHONY: demo ui test test-full lint workflows bench-comfyui clean
 
 demo: $(COMFYUI_READY)
 	@$(BIN)/python tools/demo.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
@@ -43,18 +44,20 @@ ui: $(COMFYUI_READY)
 test: lint $(ROOT)/.comfyui/$(NEWEST)/.ready
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests -m "not slow"
 
+# The browser tests know the newer frontend's menus.
 test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
-	$(BIN)/python $(PIP_INSTALL) playwright
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests
-	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests -m "not slow"
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests -m "not slow" --ignore tests/browser
 
 lint: $(VENV)/.pack
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 workflows: $(COMFYUI_READY)
-	$(BIN)/python $(PIP_INSTALL) playwright
 	$(BIN)/python tools/build_workflows.py "$(COMFYUI)"
+
+bench-comfyui: $(COMFYUI_READY)
+	$(BIN)/python tools/bench_comfyui.py "$(COMFYUI)"
 
 clean:
 	rm -rf .venv .comfyui build dist *.egg-info

@@ -1,0 +1,90 @@
+"""Where the time of a run goes: a clock that is read whenever one part ends and the next begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+Spent = tuple[float, ...]
+PARTS = ("text", "prepare", "first step", "step", "sampler", "decode", "rest")
+
+
+def cpu_and_wall() -> Spent:
+    """Seconds of all threads of the process, and of the clock on the wall."""
+    return time.process_time(), time.perf_counter()
+
+
+class Laps:
+    """What each part of a run took: from one lap to the next, so nothing is left out.
+
+    Attributes:
+        taken: part -> what each of its laps took, in the units of `read`.
+    """
+
+    def __init__(self, read: Callable[[], Spent] = cpu_and_wall) -> None:
+        self.taken: dict[str, list[Spent]] = {}
+        self._read = read
+        self._last = read()
+
+    def lap(self, part: str | None) -> None:
+        """What was spent since the last lap was spent on `part`; None leaves it to the next lap."""
+        if part is None:
+            return
+        now = self._read()
+        self.taken.setdefault(part, []).append(tuple(b - a for a, b in zip(self._last, now, strict=True)))
+        self._last = now
+
+    @contextmanager
+    def around(self, owner: Any, name: str, before: str | None = None, after: str | None = None) -> Iterator[None]:
+        """While it lasts, calls of `owner.name` end the lap `before` when they begin and `after` when they return."""
+        method = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.lap(before)
+            result = method(*args, **kwargs)
+            self.lap(after)
+            return result
+
+        with instead(owner, name, timed):
+            yield
+
+
+@contextmanager
+def instead(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """While it lasts, the method `owner.name` is `value`, for this object alone."""
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
+
+
+def parts(taken: dict[str, list[Spent]]) -> dict[str, Spent]:
+    """The parts of a picture: "step" is the mean of all U-ViT steps but the first, "sampler" the mean over steps.
+
+    A run of one step has no "step".
+    """
+    steps = taken["step"]
+    nothing = tuple(0.0 for _ in steps[0])
+    found = {name: _sum(taken.get(name, [nothing])) for name in ("text", "prepare", "decode", "rest")}
+    found["first step"] = steps[0]
+    if len(steps) > 1:
+        found["step"] = _times(_sum(steps[1:]), 1 / (len(steps) - 1))
+    found["sampler"] = _times(_sum(taken.get("sampler", [nothing])), 1 / len(steps))
+    return {name: found[name] for name in PARTS if name in found}
+
+
+def compose(found: dict[str, Spent], steps: int) -> Spent:
+    """A picture of `steps` steps from its parts; for as many steps as were run it is what that run took."""
+    counts = {"step": steps - 1, "sampler": steps}
+    return _sum([_times(spent, counts.get(name, 1)) for name, spent in found.items()])
+
+
+def _sum(values: Sequence[Spent]) -> Spent:
+    return tuple(map(sum, zip(*values, strict=True)))
+
+
+def _times(value: Spent, factor: float) -> Spent:
+    return tuple(number * factor for number in value)

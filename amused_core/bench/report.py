@@ -1,0 +1,163 @@
+"""The report as Markdown, from the content of report.json or growth.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .laps import PARTS
+
+_UNITS = ("CPU seconds, all threads summed", "seconds of wall time")
+
+
+def as_markdown(content: Mapping[str, Any]) -> str:
+    """The whole report; see docs/speed.md for what it says."""
+    parts = [f"# Speed of {content['model']['name']}", machine(content["machine"]), _settings(content)]
+    parts += _growth(content) if "growth" in content else _compared(content)
+    return "\n\n".join([*parts, _gemm(content["gemm"]), _memory(content)]) + "\n"
+
+
+def machine(found: Mapping[str, Any]) -> str:
+    """The machine in one line."""
+    amx = {True: "AMX", False: "no AMX", None: "AMX unknown"}[found["amx"]]
+    bf16 = ", AVX512-BF16" if found["avx512_bf16"] else ""
+    load = "" if found["load"] is None else f"; load {found['load']} before, {found.get('load_after')} after"
+    return (
+        f"Machine: {found['cpu']}, {found['cores']} cores, {found['capability']}{bf16}, {amx}; {found['threads']} "
+        f"threads; torch {found['torch']}, diffusers {found['diffusers']}, Python {found['python']}, "
+        f"{found['system']}{load}."
+    )
+
+
+def number(value: float | None) -> str:
+    """Three digits, however large or small."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 or not value else "<0.001"
+
+
+def _settings(content: Mapping[str, Any]) -> str:
+    found, model = content["settings"], content["model"]
+    measured = found["measured_steps"]
+    composed = "" if measured == found["steps"] else f" ({measured} run, totals **composed** from the parts)"
+    setup, added = "", content["setup"]["bytes"]
+    if found["mode"] != "exact":
+        memory = "" if added is None else f" and {added / 1e6:.0f} MB"
+        setup = f" Switching to {found['mode']} took {number(content['setup']['cpu'])} CPU s{memory}, once."
+    return (
+        f"{model['parameters'] / 1e6:.0f} M parameters, {found['dtype']}, {model['bytes'] / 1e6:.0f} MB shared by both "
+        f"sides; mode {found['mode']}, seeding {found['seeding']}. {found['batch']} of {found['width']}x"
+        f"{found['height']} pixels at a time, {found['steps']} steps{composed}, guidance {found['cfg']:g}; medians of "
+        f"{found['repeats']} runs, the sides in turns.{setup}"
+    )
+
+
+def _compared(content: Mapping[str, Any]) -> list[str]:
+    sides, flop = content["sides"], content["flop"]
+    peak = content["gemm"]["fp32"]["peak"]
+    parts = []
+    for index, unit in enumerate(_UNITS):
+        rows = []
+        for name, side in sides.items():
+            total = "total, composed" if side["composed"] else "total"
+            row = {"": name, **{part: number(side["parts"][part][index]) for part in PARTS}}
+            row[total] = f"**{number(side['total'][index])}**"
+            row["diffusers takes"] = _times(side.get("ratio"), index)
+            if index == 0:
+                row["GFLOP/s of a step"], row["of fp32 peak"] = _rate(side, flop, peak)
+            rows.append(row)
+        parts += [f"## {unit[0].upper()}{unit[1:]}", table(rows)]
+    if flop is not None:
+        work = ", ".join(f"{part} {number(flop[part] / 1e9)}" for part in ("text", "step", "decode"))
+        parts.append(f"GFLOP that diffusers does: {work}. The rates of both sides are for this work.")
+    return [*parts, _equal(content)]
+
+
+def _times(ratio: Mapping[str, float] | None, index: int) -> str:
+    if ratio is None:
+        return ""
+    return (
+        f"**{ratio['cpu']:.2f}x** ({ratio['low']:.2f}-{ratio['high']:.2f})" if index == 0 else f"{ratio['wall']:.2f}x"
+    )
+
+
+def _rate(side: Mapping[str, Any], flop: Mapping[str, int] | None, peak: float) -> tuple[str, str]:
+    """Of the work of diffusers' step, which is the same for both sides however much of it a side leaves out."""
+    seconds = side["parts"]["step"][0]
+    if flop is None or not seconds:
+        return "", ""
+    rate = flop["step"] / seconds / 1e9
+    return number(rate), f"{100 * rate / peak:.0f} %"
+
+
+def _equal(content: Mapping[str, Any]) -> str:
+    found = content["equal"]
+    if found is None:
+        why = "one side ran" if content["settings"]["only"] else "this pack drew with its own random numbers"
+        return f"Tokens and pictures are not compared: {why}."
+    text = f"Tokens equal to diffusers': {100 * found['tokens']:.4g} %, in {found['runs']} runs."
+    if found["pictures"]:
+        text += (
+            f" Pictures of equal tokens ({found['pictures']}) are at most {found['levels']} of 255 levels apart, in "
+            f"{100 * found['differing']:.2g} % of their values."
+        )
+    return text if content["promised"] else f"{text} Equality is promised for fp32 in exact mode only."
+
+
+def _growth(content: Mapping[str, Any]) -> list[str]:
+    parts = []
+    for axis in ("batch", "size", "steps"):
+        rows = [_point(point) for point in content["growth"]["points"] if point["axis"] == axis]
+        unit = {"batch": "pictures at a time", "size": "pixels a side", "steps": "steps a picture"}[axis]
+        parts += [f"## By {unit}", table(rows)]
+    return [*parts, "CPU seconds, all threads summed. diffusers was not run where its column is empty."]
+
+
+def _point(point: Mapping[str, Any]) -> dict[str, str]:
+    side, theirs = point["sides"]["pack"], point["sides"].get("diffusers")
+    memory, equal = side["memory"], point["equal"]
+    return {
+        point["axis"]: str(point["value"]),
+        "total, composed" if side["composed"] else "total": number(side["total"][0]),
+        "a picture": number(side["total"][0] / point["batch"]),
+        **{part: number(side["parts"][part][0]) for part in ("first step", "step", "sampler", "decode")},
+        "memory a run adds": "" if memory is None else f"{memory['growth'] / 1e6:.0f} MB",
+        "diffusers": "" if theirs is None else number(theirs["total"][0]),
+        "diffusers takes": "" if theirs is None else f"{side['ratio']['cpu']:.2f}x",
+        "equal tokens": "" if equal is None else f"{100 * equal['tokens']:.4g} %",
+    }
+
+
+def _gemm(found: Mapping[str, Any]) -> str:
+    rows = []
+    for dtype, measured in found.items():
+        for row in measured["shapes"]:
+            shape = f"{row['m']}x{row['k']} by {row['k']}x{row['n']}"
+            rows.append({"dtype": dtype, "shape": shape, "GFLOP per CPU second": number(row["gflops"])})
+    return f"## Matrix products at the shapes of a layer\n\n{table(rows)}"
+
+
+def _memory(content: Mapping[str, Any]) -> str:
+    lines = [
+        f"{name}: at most {side['memory']['peak'] / 1e6:.0f} MB, of which the run itself added at most "
+        f"{side['memory']['growth'] / 1e6:.0f} MB."
+        for name, side in content.get("sides", {}).items()
+        if side["memory"] is not None
+    ]
+    first = content.get("first_run")
+    if first is not None:
+        added = "" if first["memory"] is None else f", and added {first['memory']['growth'] / 1e6:.0f} MB"
+        lines.append(f"pack, first run (one step; sets up what it keeps): {number(first['cpu'])} CPU s{added}.")
+    if content["high_water"] is not None:
+        lines.append(f"The whole process, loading included: at most {content['high_water'] / 1e6:.0f} MB.")
+    note = "Resident memory of a process that holds this side alone."
+    if content["settings"]["only"] is None:
+        note = "Resident memory while a side ran; both are in one process, so `--only` says what one takes by itself."
+    return "\n".join(["## Memory\n", note, "", *(f"- {line}" for line in lines)])
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """A Markdown table; columns are the keys."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

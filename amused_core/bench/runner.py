@@ -1,0 +1,143 @@
+"""The run of `amused bench`: measures what the plan says, prints a table and writes the report."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+
+from .. import inputs
+from ..checkpoint import Checkpoint
+from ..evaluation.cells import write
+from .growth import grow, tell
+from .machine import describe, gemm, layer_shapes, load, threads
+from .measure import Prompts, equality, first_run, measure, summary
+from .memory import high_water, resident
+from .plan import Plan, check
+from .plot import save_growth, save_parts
+from .report import as_markdown
+from .sides import Diffusers, Job, Pack, set_mode
+from .weights import shared_checkpoint
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def bench(plan: Plan) -> int:
+    """Measures `plan` and writes report (Markdown, JSON) and plot; see `cli.add_bench`.
+
+    Returns:
+        1 where diffusers' own tokens and pictures had to come out and did not, otherwise 0.
+
+    Raises:
+        AmusedError: an option that is not allowed, or a checkpoint that cannot be loaded.
+    """
+    check(plan)
+    with threads(plan.threads):
+        checkpoint = shared_checkpoint(plan.model, plan.shape, plan.seed, _DTYPES[plan.dtype])
+        for size in plan.sizes or ():
+            inputs.side(size, "--sizes", checkpoint.factor)
+        job = _job(plan, checkpoint)
+        tell(f"loading {checkpoint.name}")
+        content = _about(plan, checkpoint, job)
+        pack, diffusers, content["setup"] = _sides(plan, checkpoint)
+        if plan.growth and pack is not None:
+            content["growth"] = grow(plan, checkpoint, pack, diffusers, job)
+        else:
+            content |= _compare(plan, checkpoint, pack, diffusers, job)
+        content["machine"]["load_after"] = load()
+        content["high_water"] = high_water()
+    name = "growth" if plan.growth else "report"
+    text = as_markdown(content)
+    write(plan.output / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    write(plan.output / f"{name}.md", text)
+    missing = (save_growth if plan.growth else save_parts)(plan.output / f"{name}.png", content)
+    print(text + f"\n{plan.output / name}.md, .json{'' if missing else ', .png'}")
+    if missing:
+        print(missing, file=sys.stderr)
+    return _verdict(content)
+
+
+def _job(plan: Plan, checkpoint: Checkpoint) -> Job:
+    best = checkpoint.recommended
+    return Job(
+        prompt="",
+        negative="",
+        seed=plan.seed,
+        steps=plan.measured_steps,
+        batch=plan.batch,
+        width=best.width,
+        height=best.height,
+        cfg=best.cfg if plan.cfg is None else plan.cfg,
+        temperature=best.temperature,
+    )
+
+
+def _sides(plan: Plan, checkpoint: Checkpoint) -> tuple[Pack | None, Diffusers | None, dict[str, Any]]:
+    """Both sides, and what it cost to set this pack's mode: CPU seconds, and bytes of resident memory."""
+    dtype = _DTYPES[plan.dtype]
+    diffusers = None if plan.only == "pack" else Diffusers(checkpoint, dtype)
+    pack = None if plan.only == "diffusers" else Pack(checkpoint, dtype, plan.seeding)
+    before, began = resident(), time.process_time()
+    if pack is not None:
+        set_mode(pack.model, plan.mode)
+    spent, after = time.process_time() - began, resident()
+    return pack, diffusers, {"cpu": spent, "bytes": None if before is None or after is None else after - before}
+
+
+def _about(plan: Plan, checkpoint: Checkpoint, job: Job) -> dict[str, Any]:
+    states = [checkpoint.state(part) for part in ("transformer", "text_encoder", "vqvae")]
+    weights = [value for state in states for value in state.values()]
+    side = job.width // checkpoint.factor
+    shapes = layer_shapes(checkpoint.uvit_config, (1 if job.cfg <= 1 else 2) * job.batch, side)
+    tell("measuring matrix products")
+    names = dict.fromkeys(("fp32", plan.dtype))
+    return {
+        "machine": describe(),
+        "model": {
+            "name": checkpoint.name,
+            "parameters": sum(value.numel() for value in weights),
+            "bytes": sum(value.numel() * value.element_size() for value in weights),
+        },
+        "settings": {
+            "steps": plan.steps,
+            "measured_steps": plan.measured_steps,
+            "batch": job.batch,
+            "width": job.width,
+            "height": job.height,
+            "cfg": job.cfg,
+            "temperature": list(job.temperature),
+            "schedule": checkpoint.recommended.schedule,
+            "dtype": plan.dtype,
+            "mode": plan.mode,
+            "seeding": plan.seeding,
+            "repeats": plan.repeats,
+            "seed": plan.seed,
+            "only": plan.only,
+        },
+        "gemm": {name: gemm(shapes, _DTYPES[name]) for name in names},
+    }
+
+
+def _compare(
+    plan: Plan, checkpoint: Checkpoint, pack: Pack | None, diffusers: Diffusers | None, job: Job
+) -> dict[str, Any]:
+    tell(f"{plan.repeats} x {plan.measured_steps} steps of each side")
+    runs = measure(pack, diffusers, job, plan.repeats, Prompts())
+    return {
+        "sides": summary(runs.sides, plan.steps, plan.measured_steps),
+        "flop": runs.flop,
+        "first_run": first_run(runs.first),
+        "equal": equality(runs.sides) if plan.seeding == "diffusers" else None,
+        "promised": plan.promised,
+    }
+
+
+def _verdict(content: dict[str, Any]) -> int:
+    """1 for a broken promise: tokens that differ, or pictures more than one 8-bit level apart."""
+    found = content.get("growth") or content
+    compared = [point.get("equal") for point in found["points"]] if "points" in found else [found["equal"]]
+    broken = [equal for equal in compared if equal and (equal["tokens"] < 1 or (equal["levels"] or 0) > 1)]
+    return 1 if found["promised"] and broken else 0

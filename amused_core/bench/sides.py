@@ -1,0 +1,169 @@
+"""The two sides: this pack and diffusers' pipeline, each drawing the same pictures with a clock on its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..attention import choose_attention
+from ..checkpoint import Checkpoint
+from ..errors import AmusedError
+from ..loading import build_text, build_transformer, build_vq, load_state
+from ..model import AmusedModel
+from .laps import Laps, instead
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both sides are to draw; the names are those of `AmusedModel.generate`."""
+
+    prompt: str
+    negative: str
+    seed: int
+    steps: int
+    batch: int
+    width: int
+    height: int
+    cfg: float
+    temperature: tuple[float, float]
+
+
+class Drawn(NamedTuple):
+    """`tokens` int64 [B,h,w] and `pixels` float [B,H,W,3] in 0..1."""
+
+    tokens: Tensor
+    pixels: Tensor
+
+
+class Pack:
+    """This pack's `AmusedModel`, as `load_model` builds it."""
+
+    name = "pack"
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, seeding: str) -> None:
+        attend = choose_attention("auto", torch.device("cpu"))
+        self.model = AmusedModel(
+            checkpoint,
+            build_transformer(checkpoint, dtype, attend=attend),
+            build_text(checkpoint, dtype),
+            build_vq(checkpoint),
+        )
+        self._seeding = seeding
+        self._schedule = checkpoint.recommended.schedule
+
+    def draw(self, job: Job, laps: Laps) -> Drawn:
+        """Draws `job`, its parts timed by `laps`."""
+        model = self.model
+        with (
+            laps.around(model.text, "encode", before="prepare", after="text"),
+            laps.around(model.vq, "decode", before="sampler", after="decode"),
+            _steps_of(model, laps),
+        ):
+            result = model.generate(
+                job.prompt,
+                job.negative,
+                steps=job.steps,
+                cfg=job.cfg,
+                temperature=job.temperature,
+                schedule=self._schedule,
+                seed=job.seed,
+                seeding=self._seeding,
+                batch_size=job.batch,
+                width=job.width,
+                height=job.height,
+                cfg_schedule="constant",
+                sampling_temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+            )
+        laps.lap("rest")
+        return Drawn(result.tokens, result.images)
+
+
+class Diffusers:
+    """diffusers' `AmusedPipeline` on the weights of `checkpoint`, all of it in `dtype` as it loads there."""
+
+    name = "diffusers"
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+        self.pipe = _pipeline(checkpoint, dtype)
+
+    def draw(self, job: Job, laps: Laps) -> Drawn:
+        """Draws `job`, its parts timed by `laps`; a step is all from one scheduler step to the next, guidance too."""
+        pipe, tokens = self.pipe, []
+        with (
+            laps.around(pipe.text_encoder, "forward", after="text"),
+            laps.around(pipe.scheduler, "set_timesteps", before="prepare"),
+            laps.around(pipe.scheduler, "step", before="step", after="sampler"),
+            laps.around(pipe.vqvae, "decode", before="rest", after="decode"),
+        ):
+            pictures = pipe(
+                job.prompt,
+                negative_prompt=job.negative,
+                num_inference_steps=job.steps,
+                guidance_scale=job.cfg,
+                temperature=job.temperature,
+                num_images_per_prompt=job.batch,
+                width=job.width,
+                height=job.height,
+                generator=torch.Generator().manual_seed(job.seed),
+                callback=lambda index, timestep, latents: tokens.append(latents),
+                output_type="np",
+            ).images
+        laps.lap("rest")
+        return Drawn(tokens[-1], torch.from_numpy(pictures))
+
+
+def set_mode(model: Any, mode: str) -> None:
+    """Switches a model to "exact" or "fast".
+
+    Raises:
+        AmusedError: "fast" where there is no such mode.
+    """
+    if hasattr(model, "set_speed"):
+        model.set_speed(mode)
+    elif mode != "exact":
+        raise AmusedError(f"--mode is {mode!r}; this version has 'exact' only.")
+
+
+def _steps_of(model: AmusedModel, laps: Laps) -> Any:
+    """Times what predicts the logits in each step: guidance and U-ViT."""
+    build = model._predictor
+
+    def timed(*args: Any, **kwargs: Any) -> Callable[..., Tensor]:
+        predict = build(*args, **kwargs)
+        laps.lap("prepare")
+
+        def step(*args: Any, **kwargs: Any) -> Tensor:
+            laps.lap("sampler")
+            logits = predict(*args, **kwargs)
+            laps.lap("step")
+            return logits
+
+        return step
+
+    return instead(model, "_predictor", timed)
+
+
+def _pipeline(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
+    from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel, VQModel
+
+    modules = {}
+    for part, cls in (("transformer", UVit2DModel), ("vqvae", VQModel)):
+        with torch.device("meta"):
+            modules[part] = cls.from_config(checkpoint.config(part)).eval()
+        load_state(modules[part], checkpoint.state(part), part)
+    text = build_text(checkpoint, dtype)
+    pipe = AmusedPipeline(
+        vqvae=nn.Module.to(modules["vqvae"], dtype),
+        tokenizer=text.tokenizer,
+        text_encoder=text.module,
+        transformer=modules["transformer"],
+        scheduler=AmusedScheduler(checkpoint.mask_token_id, checkpoint.recommended.schedule),
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

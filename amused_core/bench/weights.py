@@ -1,0 +1,165 @@
+"""Checkpoints to measure: random weights in the sizes of the published models, and weights that both sides share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import Checkpoint, Source, open_checkpoint
+
+_TRANSFORMER: dict[str, Any] = {
+    "_class_name": "UVit2DModel",
+    "hidden_size": 1024,
+    "use_bias": False,
+    "hidden_dropout": 0.0,
+    "cond_embed_dim": 768,
+    "micro_cond_encode_dim": 256,
+    "micro_cond_embed_dim": 1280,
+    "encoder_hidden_size": 768,
+    "vocab_size": 8256,
+    "codebook_size": 8192,
+    "in_channels": 768,
+    "block_out_channels": 768,
+    "num_res_blocks": 3,
+    "block_num_heads": 12,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 16,
+    "attention_dropout": 0.0,
+    "intermediate_size": 2816,
+    "layer_norm_eps": 1e-6,
+    "ln_elementwise_affine": True,
+}
+_VQVAE: dict[str, Any] = {
+    "_class_name": "VQModel",
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 5,
+    "up_block_types": ["UpDecoderBlock2D"] * 5,
+    "block_out_channels": [128, 256, 256, 512, 768],
+    "layers_per_block": 2,
+    "act_fn": "silu",
+    "latent_channels": 64,
+    "num_vq_embeddings": 8192,
+    "norm_num_groups": 32,
+    "mid_block_add_attention": False,
+    "lookup_from_codebook": True,
+    "force_upcast": True,
+}
+# CLIP ViT-L/14; with the eos id 2 the pooled output is taken at the largest id, as in the published models.
+_TEXT: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+    "hidden_act": "quick_gelu",
+    "max_position_embeddings": 77,
+    "vocab_size": 49408,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 1,
+}
+_SCHEDULER: dict[str, Any] = {
+    "_class_name": "AmusedScheduler",
+    "mask_token_id": 8255,
+    "masking_schedule": "cosine",
+}
+
+
+class RandomSource:
+    """Seeded random weights in diffusers' layout, of the sizes of amused-256 or amused-512 ("256", "512")."""
+
+    def __init__(self, shape: str, seed: int, dtype: torch.dtype = torch.float32) -> None:
+        down = shape == "512"
+        transformer = {**_TRANSFORMER, "downsample": down, "upsample": down, "sample_size": 32 if down else 16}
+        self._configs = {
+            "transformer": transformer,
+            "vqvae": _VQVAE,
+            "text_encoder": _TEXT,
+            "scheduler": _SCHEDULER,
+        }
+        self._seed = seed
+        self._dtype = dtype
+
+    def config(self, part: str) -> dict[str, Any]:
+        """See `Source`."""
+        return dict(self._configs[part])
+
+    def state(self, part: str) -> dict[str, Tensor]:
+        """Matrices and kernels normal with the variance 1 / fan-in, gains of norms 1, biases 0; the VQ in fp32."""
+        dtype = torch.float32 if part == "vqvae" else self._dtype
+        generator = torch.Generator().manual_seed(self._seed)
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in _module(part, self.config(part)).state_dict().items()}
+        return {name: _filled(name, shape, generator).to(dtype) for name, shape in shapes.items()}
+
+    def tokenizer(self) -> Any:
+        """That of the model that ships here, padding to CLIP's 77 tokens: which ids there are changes no cost."""
+        tokenizer = open_checkpoint().tokenizer()
+        tokenizer.model_max_length = _TEXT["max_position_embeddings"]
+        return tokenizer
+
+    def extra(self) -> dict[str, Any]:
+        """See `Source`."""
+        return {}
+
+
+class SharedSource:
+    """Another source, its weights read once: every module that is built from it holds the same memory."""
+
+    def __init__(self, source: Source | Checkpoint, dtype: torch.dtype) -> None:
+        self._source = source
+        self._dtype = dtype
+        self._states: dict[str, dict[str, Tensor]] = {}
+
+    def config(self, part: str) -> dict[str, Any]:
+        """See `Source`."""
+        return self._source.config(part)
+
+    def state(self, part: str) -> dict[str, Tensor]:
+        """In the dtype of the bench, the VQ in fp32."""
+        if part not in self._states:
+            dtype = torch.float32 if part == "vqvae" else self._dtype
+            state = self._source.state(part)
+            self._states[part] = {name: _cast(value, dtype) for name, value in state.items()}
+        return self._states[part]
+
+    def tokenizer(self) -> Any:
+        """See `Source`."""
+        return self._source.tokenizer()
+
+    def extra(self) -> dict[str, Any]:
+        """See `Source`."""
+        return self._source.extra()
+
+
+def shared_checkpoint(path: str | None, shape: str | None, seed: int, dtype: torch.dtype) -> Checkpoint:
+    """The checkpoint at `path`, or random weights of `shape`, ready to be shared."""
+    if shape is not None:
+        return Checkpoint(Path(f"random-{shape}"), SharedSource(RandomSource(shape, seed, dtype), dtype))
+    found = open_checkpoint(path)
+    return Checkpoint(found.path, SharedSource(found, dtype))
+
+
+def _module(part: str, config: dict[str, Any]) -> torch.nn.Module:
+    from diffusers import UVit2DModel, VQModel
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    if part == "text_encoder":
+        return CLIPTextModelWithProjection(CLIPTextConfig(**config))
+    return (UVit2DModel if part == "transformer" else VQModel).from_config(config)
+
+
+def _filled(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    if len(shape) == 1:
+        return torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
+    fan_in = shape.numel() / shape[0]
+    return torch.empty(shape).normal_(0, fan_in**-0.5, generator=generator)
+
+
+def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is no floating-point number stays, and will be refused."""
+    return value.to(dtype) if value.is_floating_point() else value
