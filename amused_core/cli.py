@@ -61,6 +61,9 @@ def generate(options: argparse.Namespace) -> int:
         "sampling_temperature": options.sampling_temperature,
         "top_k": options.top_k,
         "top_p": options.top_p,
+        "fast": options.fast,
+        "int8": options.int8 or None,
+        "cfg_every": options.cfg_every,
     }
     result = model.generate(options.prompt, image=image, mask=mask, on_step=_show_step, **settings)
     print(file=sys.stderr)
@@ -156,6 +159,13 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--sampling-temperature", type=float, metavar="X", help="of the draw of codes; 1 is the model's probabilities")
     add("--top-k", type=int, metavar="N", help="draw from the N likeliest codes; 0: all")
     add("--top-p", type=float, metavar="X", help="draw from the likeliest codes that make up X; 1: all")
+    add(
+        "--fast",
+        action="store_true",
+        help="several times faster, other tokens: 8 steps, guidance in half of them, int8",
+    )
+    add("--int8", action="store_true", help="8-bit matrix products (CPU, fp32)")
+    add("--cfg-every", type=int, metavar="N", help="look at the negative prompt in every Nth guided step only")
     add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
     add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
     add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")

@@ -69,6 +69,13 @@ def steps(value: int) -> int:
     return whole(value, "steps", 1, MAX_STEPS)
 
 
+def flag(value: bool, name: str) -> bool:
+    """`value`, True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise AmusedError(f"{name} is {value!r}; allowed are True and False.")
+    return bool(value)
+
+
 def temperature(value: float | Sequence[float]) -> tuple[float, float]:
     """A pair (first step, last step); a single number falls to 0.01, as in diffusers."""
     pair = tuple(value) if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1 else (value, 0.01)

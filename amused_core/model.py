@@ -16,9 +16,10 @@ from .checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from .errors import AmusedError
 from .filters import narrower
 from .guidance import cfg_weights
+from .int8 import int8_problem, int8_twin
 from .loading import build_text, build_transformer, build_vq
 from .lora import Lora, Loras
-from .prompted import Prompted, PromptMemory, predictor, told
+from .prompted import Prompted, PromptMemory, fingerprint, predictor, told
 from .request import Request, resolve
 from .sampling import Predict, Step, remask, sample
 from .schedule import mask_ratios, temperatures
@@ -161,6 +162,9 @@ class AmusedModel:
         sampling_temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        fast: bool = False,
+        int8: bool | None = None,
+        cfg_every: int | None = None,
     ) -> Result:
         """Draws pictures from text, from a picture (`image`), or inside a `mask` of a picture.
 
@@ -193,10 +197,17 @@ class AmusedModel:
             top_k: codes are drawn from the `top_k` likeliest only; 0: from all.
             top_p: above 0, up to 1: drawn from the smallest set of codes that together are that likely; 1: from all.
                 Which tokens are kept is decided by the model's own probabilities, without these three.
+            fast: what was left out of `steps`, `cfg_schedule`, `cfg_interval` and `int8` becomes 8, "interval",
+                (0, 0.5) and True where the machine can: several times faster, with other tokens (docs/speed.md).
+            int8: 8-bit matrix products, on a CPU in fp32 only; None: no, unless `fast`.
+            cfg_every: of this many guided steps, the first alone asks the model what it would draw without the prompt;
+                the others reuse the difference. None: 1, which is exact.
 
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
         """
+        if fast and int8 is None:
+            int8 = int8_problem(self.transformer) is None
         request = resolve(
             self.checkpoint,
             prompt=prompt,
@@ -218,6 +229,9 @@ class AmusedModel:
             sampling_temperature=sampling_temperature,
             top_k=top_k,
             top_p=top_p,
+            fast=fast,
+            int8=int8,
+            cfg_every=cfg_every,
         )
         ratios = mask_ratios(request.steps, request.schedule, request.first)
         region = None if request.region is None else inputs.rows(request.region, request.batch).to(self.device)
@@ -249,15 +263,16 @@ class AmusedModel:
         """The callable that gives guided logits for a partly masked grid."""
         weights = cfg_weights(request.cfg, request.cfg_schedule, request.steps, request.first, request.cfg_interval)
         guided = any(weight != 1 for weight in weights)
-        cond = self._told(request.prompts, request)
-        uncond = self._told(request.negatives, request) if guided else None
-        return predictor(self.transformer, cond, uncond, weights)
+        uvit = int8_twin(self.transformer, fingerprint(self.transformer)) if request.int8 else self.transformer
+        cond = self._told(uvit, request.prompts, request)
+        uncond = self._told(uvit, request.negatives, request) if guided else None
+        return predictor(uvit, cond, uncond, weights, request.cfg_every)
 
-    def _told(self, prompts: list[str], request: Request) -> list[Prompted]:
+    def _told(self, uvit: UVit, prompts: list[str], request: Request) -> list[Prompted]:
         """What the U-ViT makes of the prompt of each picture."""
         prompts = prompts * request.batch if len(prompts) == 1 else prompts
         how = self._memory.recall if self.reuse else told
-        return how(self.transformer, self.text, prompts, request.width, request.height)
+        return how(uvit, self.text, prompts, request.width, request.height)
 
 
 def _dtype(name: str) -> torch.dtype | None:

@@ -37,7 +37,13 @@ def prompted(uvit: UVit, text: TextEmbedding, micro: Tensor) -> list[Prompted]:
     return [Prompted(_rows(condition, slice(i, i + 1))) for i in range(rows)]
 
 
-def predictor(uvit: UVit, cond: Sequence[Prompted], uncond: Sequence[Prompted] | None, cfg: Sequence[float]) -> Predict:
+def predictor(
+    uvit: UVit,
+    cond: Sequence[Prompted],
+    uncond: Sequence[Prompted] | None,
+    cfg: Sequence[float],
+    every: int = 1,
+) -> Predict:
     """A callable that gives the guided logits of the masked cells.
 
     The guidance is applied to the features that the logits are linear in: in fp32, and with half the work there.
@@ -46,9 +52,13 @@ def predictor(uvit: UVit, cond: Sequence[Prompted], uncond: Sequence[Prompted] |
     Args:
         cond, uncond: one for each picture; those that are the same object share their work. `uncond` None: no guidance.
         cfg: the guidance of each step; 1 skips the unconditional rows.
+        every: of this many guided steps the first runs the unconditional rows; the others take its difference of
+            conditional and unconditional features (LazyMAR's condition cache, Yan et al. 2025). 1 is exact.
     """
     both = None if uncond is None else [*uncond, *cond]
     plain, guided = _joined(cond), None if both is None else _joined(both)
+    steps = [index for index, weight in enumerate(cfg) if both is not None and weight != 1]
+    fresh, kept = set(steps[::every]), {}
 
     def features(tokens: Tensor, rows: Sequence[Prompted], condition: Condition, blank: bool) -> Tensor:
         if not blank:
@@ -64,11 +74,17 @@ def predictor(uvit: UVit, cond: Sequence[Prompted], uncond: Sequence[Prompted] |
         if not bool(cells.any()):
             return torch.empty(0, uvit.config.codebook_size, device=tokens.device)
         blank = index == 0 and bool(cells.all())
-        if both is None or cfg[index] == 1:
-            chosen = features(tokens, cond, plain, blank)[cells]
-        else:
+        if index in fresh:
             found = features(torch.cat([tokens, tokens]), both, guided, blank)
-            chosen = guide(*(half[cells].float() for half in found.chunk(2)), cfg[index]).to(found.dtype)
+            without, with_text = found.chunk(2)
+            if every > 1:
+                kept["difference"] = with_text.float() - without.float()
+            chosen = guide(without[cells].float(), with_text[cells].float(), cfg[index]).to(found.dtype)
+        else:
+            found = features(tokens, cond, plain, blank)
+            chosen = found[cells]
+            if index in steps:
+                chosen = (chosen.float() + (cfg[index] - 1) * kept["difference"][cells]).to(found.dtype)
         return uvit.mlm_layer.logits(chosen[None, :, None])[0, :, :, 0].T
 
     return predict
@@ -89,7 +105,7 @@ class PromptMemory:
 
     def recall(self, uvit: UVit, text: Text, prompts: Sequence[str], width: int, height: int) -> list[Prompted]:
         """One `Prompted` for each prompt, the same object for the same text; sizes in pixels."""
-        made_by = (uvit.attend, _fingerprint(uvit), _fingerprint(text.module))
+        made_by = (uvit.attend, fingerprint(uvit), fingerprint(text.module))
         if made_by != self._made_by:
             self._known, self._made_by = {}, made_by
         keys = [(prompt, width, height) for prompt in prompts]
@@ -111,7 +127,8 @@ def told(uvit: UVit, text: Text, prompts: Sequence[str], width: int, height: int
     return prompted(uvit, TextEmbedding(hidden, pooled), micro)
 
 
-def _fingerprint(module: nn.Module) -> tuple[Any, ...]:
+def fingerprint(module: nn.Module) -> tuple[Any, ...]:
+    """What tells a module's weights apart from others, and from themselves after a change."""
     weights = [weight.detach() for weight in module.parameters()]
     versions = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
     return versions, tuple(torch.stack([weight.reshape(-1)[0].float() for weight in weights]).tolist())

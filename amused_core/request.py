@@ -13,7 +13,10 @@ from .checkpoint import Checkpoint
 from .draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from .errors import AmusedError
 from .guidance import check_cfg_schedule
-from .schedule import check_schedule, start_step
+from .schedule import MAX_STEPS, check_schedule, start_step
+
+# `fast`: fewer steps, and guidance only while the picture's layout is decided; measured in docs/speed.md.
+FAST_STEPS, FAST_INTERVAL = 8, (0.0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Request:
         width, height: pixels.
         steps: of the whole schedule.
         first: steps left out at its beginning.
-        cfg, temperature, schedule, cfg_schedule, cfg_interval, sampling_temperature, top_k, top_p: as in
-            `AmusedModel.generate`, defaults filled in.
+        cfg, temperature, schedule, cfg_schedule, cfg_interval, sampling_temperature, top_k, top_p, int8, cfg_every:
+            as in `AmusedModel.generate`, defaults filled in.
         whole_region: the region starts fully masked even when steps are left out (diffusers' inpainting).
         strength, seeds, seeding: as in `AmusedModel.generate`; one seed, or one per picture.
         batch: number of pictures.
@@ -51,6 +54,8 @@ class Request:
     sampling_temperature: float
     top_k: int
     top_p: float
+    int8: bool
+    cfg_every: int
     whole_region: bool
     strength: float
     seeds: list[int]
@@ -77,6 +82,8 @@ class Request:
             "sampling_temperature": self.sampling_temperature,
             "top_k": self.top_k,
             "top_p": self.top_p,
+            "int8": self.int8,
+            "cfg_every": self.cfg_every,
         }
 
 
@@ -102,6 +109,9 @@ def resolve(
     sampling_temperature: float | None,
     top_k: int | None,
     top_p: float | None,
+    fast: bool = False,
+    int8: bool | None = None,
+    cfg_every: int | None = None,
 ) -> Request:
     """Checks the arguments of `AmusedModel.generate` and fills in what the checkpoint recommends.
 
@@ -123,6 +133,10 @@ def resolve(
         # diffusers' inpainting always falls linearly, whatever the checkpoint's scheduler says.
         schedule = best.schedule if region is None else "linear"
     check_schedule(schedule)
+    if inputs.flag(fast, "fast"):
+        steps = FAST_STEPS if steps is None else steps
+        if cfg_schedule is None and cfg_interval is None:
+            cfg_schedule, cfg_interval = "interval", FAST_INTERVAL
     if cfg_schedule is None:
         cfg_schedule = best.cfg_schedule if cfg_interval is None else "interval"
     check_cfg_schedule(cfg_schedule)
@@ -149,6 +163,8 @@ def resolve(
         ),
         top_k=inputs.top_k(best.top_k if top_k is None else top_k, checkpoint.uvit_config.codebook_size),
         top_p=inputs.top_p(best.top_p if top_p is None else top_p),
+        int8=inputs.flag(fast if int8 is None else int8, "int8"),
+        cfg_every=inputs.whole(1 if cfg_every is None else cfg_every, "cfg_every", 1, MAX_STEPS),
         whole_region=seeding == "diffusers" and region is not None,
         strength=strength,
         seeds=seeds,

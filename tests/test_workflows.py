@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ SIZES = {
     "seeing_inside": [(128, 128)] * 2 + [(512, 548)] * 3 + [(640, 640)],
     "text_to_image": [(128, 128)],
 }
+# Pixels of the canvas: a node's title, and the picture that a sampler shows while it runs.
+TITLE, PREVIEW, SAMPLERS = 30, 210, ("AmusedSampler", "AmusedTrace")
 MENU_VALUES = {"fixed", "increment", "decrement", "randomize"}
 
 
@@ -74,14 +75,36 @@ def test_both_formats_say_the_same(name: str) -> None:
     }
 
 
+def box(node: dict[str, Any]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a node with its title and, below a sampler, the preview of a run."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE, x + width, y + height + (PREVIEW if node["type"] in SAMPLERS else 0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_has_a_note_and_no_overlapping_nodes(name: str) -> None:
     ui = load(FOLDER / f"{name}.json")
-    assert any(node["type"].endswith("Note") and len(node["widgets_values"][0]) > 100 for node in ui["nodes"])
-    boxes = [(*node["pos"], *node["size"]) for node in ui["nodes"]]
-    for i, (x, y, w, h) in enumerate(boxes):
+    (note,) = [node["widgets_values"][0] for node in ui["nodes"] if node["type"].endswith("Note")]
+    assert len(note) > 100
+    boxes = [box(node) for node in ui["nodes"]]
+    for i, (left, top, right, bottom) in enumerate(boxes):
         for a, b, c, d in boxes[:i]:
-            assert x + w <= a or a + c <= x or y + h <= b or b + d <= y, "nodes overlap"
+            assert right <= a or c <= left or bottom <= b or d <= top, "nodes overlap"
+    for group in ui["groups"]:
+        x, y, width, height = group["bounding"]
+        for left, top, right, bottom in boxes:
+            inside = x < left and right < x + width and y < top and bottom < y + height
+            assert inside or right <= x or x + width <= left or bottom <= y or y + height <= top, "a frame cuts a node"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tells_where_the_real_weights_are(name: str) -> None:
+    """In the note: `properties.models` would open a dialog for files that the embedded model does not need."""
+    nodes = load(FOLDER / f"{name}.json")["nodes"]
+    (note,) = [node["widgets_values"][0] for node in nodes if node["type"].endswith("Note")]
+    assert "hf download amused/amused-512 --local-dir models/amused/amused-512" in note
+    assert "https://huggingface.co/amused/amused-512" in note
+    assert not [node["type"] for node in nodes if "models" in node.get("properties", {})]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,24 +176,3 @@ def test_wrong_graph_is_refused_by_node(server: ComfyServer) -> None:
     sampler["inputs"]["steps"] = 0
     with pytest.raises(ServerError, match=r"AmusedSampler.*steps"):
         server.run(graph)
-
-
-@pytest.fixture(scope="session")
-def page(server: ComfyServer) -> Iterator[Any]:
-    """ComfyUI's own frontend in a headless browser."""
-    pytest.importorskip("playwright", reason="pip install playwright")
-    from frontend import chromium, frontend
-
-    if chromium() is None:
-        pytest.skip("no Chromium on this machine")
-    with frontend(server) as loaded:
-        yield loaded
-
-
-@pytest.mark.server
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_opens_in_the_frontend(page: Any, name: str) -> None:
-    from frontend import open_workflow
-
-    open_workflow(page, name, load(FOLDER / f"{name}.json"), load(FOLDER / "api" / f"{name}.json"))

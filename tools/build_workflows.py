@@ -14,11 +14,16 @@ from comfy_server import ComfyServer
 from frontend import frontend, lay_out, open_workflow
 from PIL import Image
 from playwright.sync_api import Page
-from workflow_graphs import WORKFLOWS, Workflow
+from workflow import Workflow
+from workflow_graphs import WEIGHTS, WORKFLOWS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "workflows"
 HELP_PICTURES = ROOT / "web" / "docs" / "pictures"
+# Pixels of the screen: a large window's width, what ComfyUI's menus and a selected node's tools take at left and top.
+WINDOW, MENUS = 1880, (100, 200)
+# Zoom: below the first ComfyUI no longer draws the words in nodes.
+READABLE, LARGEST = 0.6, 0.8
 
 
 def thumbnail(pictures: list[bytes]) -> Image.Image:
@@ -40,22 +45,38 @@ def thumbnail(pictures: list[bytes]) -> Image.Image:
 def tidy(ui: dict[str, Any], name: str) -> dict[str, Any]:
     """The UI format without what depends on the moment it was made."""
     ui["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"amused/{name}"))
-    ui["extra"] = {"ds": {"scale": 0.7, "offset": [60, 140]}}
     for node in ui["nodes"]:
         node["pos"] = [round(value) for value in node["pos"]]
         node["size"] = [round(value) for value in node["size"]]
+    ui["extra"] = {"ds": opening_view(ui)}
     return ui
 
 
-def build(page: Page, server: ComfyServer, flow: Workflow, screenshots: Path) -> None:
-    """Writes the API twin, the thumbnail (for help pages too) and the UI format of a workflow; checks that it opens."""
-    api = flow.api()
-    (FOLDER / "api" / f"{flow.name}.json").write_text(json.dumps(api, indent=2) + "\n")
+def opening_view(ui: dict[str, Any]) -> dict[str, Any]:
+    """Where the canvas stands when the workflow is opened: its upper left corner free of ComfyUI's menus.
+
+    As wide as a large window where that leaves the words in the nodes readable.
+    """
+    boxes = [(*node["pos"], *node["size"]) for node in ui["nodes"]] + [group["bounding"] for group in ui["groups"]]
+    left, right = min(box[0] for box in boxes), max(box[0] + box[2] for box in boxes)
+    scale = min(max((WINDOW - MENUS[0]) / (right - left), READABLE), LARGEST)
+    top = min(box[1] for box in boxes) - 30
+    return {"scale": round(scale, 2), "offset": [round(MENUS[0] / scale - left), round(MENUS[1] / scale - top)]}
+
+
+def draw(server: ComfyServer, flow: Workflow) -> None:
+    """Runs a workflow and writes its thumbnail, for help pages too."""
     picture = FOLDER / f"{flow.name}.jpg"
-    thumbnail(server.pictures(server.run(api))).save(picture, quality=88)
+    thumbnail(server.pictures(server.run(flow.api()))).save(picture, quality=88)
     if (HELP_PICTURES / picture.name).exists():
         shutil.copyfile(picture, HELP_PICTURES / picture.name)
-    spec = {"api": api, "columns": flow.columns(), "note": flow.note, "frames": flow.frames, "name": flow.name}
+
+
+def build(page: Page, flow: Workflow, screenshots: Path) -> None:
+    """Writes the API twin and the UI format of a workflow; checks that it opens."""
+    api = flow.api()
+    (FOLDER / "api" / f"{flow.name}.json").write_text(json.dumps(api, indent=2) + "\n")
+    spec = {"api": api, "rows": flow.rows(), "note": flow.note + WEIGHTS, "frames": flow.frames, "name": flow.name}
     ui = tidy(lay_out(page, spec), flow.name)
     (FOLDER / f"{flow.name}.json").write_text(json.dumps(ui, indent=1) + "\n")
     open_workflow(page, flow.name, ui, api)
@@ -68,14 +89,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("comfyui", type=Path)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--keep-pictures", action="store_true", help="draw no thumbnails; lay out only")
     parser.add_argument("--screenshots", type=Path, default=ROOT / "output" / "workflows")
     arguments = parser.parse_args()
     arguments.screenshots.mkdir(parents=True, exist_ok=True)
-    flows = [make() for make in WORKFLOWS]
+    flows = [flow for flow in (make() for make in WORKFLOWS) if not arguments.names or flow.name in arguments.names]
     with ComfyServer(arguments.comfyui) as server, frontend(server) as page:
         for flow in flows:
-            if not arguments.names or flow.name in arguments.names:
-                build(page, server, flow, arguments.screenshots)
+            if not arguments.keep_pictures:
+                draw(server, flow)
+            build(page, flow, arguments.screenshots)
 
 
 if __name__ == "__main__":

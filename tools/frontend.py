@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from comfy_server import ComfyServer, Graph
 from playwright.sync_api import Page, sync_playwright
 
+# Height that a sampler grows by when it shows a preview, in pixels of the canvas.
+PREVIEW = 230
 BROWSER_FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -22,58 +24,71 @@ BROWSER_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Nobody but the server is asked; the frontend would look up releases and nodes elsewhere.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]
-READY = (
-    "() => window.app?.graph && window.app.extensionManager && window.LiteGraph?.registered_node_types?.AmusedLoader"
-)
+READY = """
+() => window.app?.graph && window.app.extensionManager && window.LiteGraph?.registered_node_types?.AmusedLoader
+  && document.querySelector('[data-testid=queue-button]')
+"""
+NO_BANNER = "localStorage.setItem('vueNodesBannerDismissed', 'true')"
 
-# Loads an API graph, puts the nodes into columns, adds note and frames, and returns the UI format.
+# Loads an API graph, puts the nodes into rows and columns, adds note and frames, and returns the UI format.
 LAY_OUT = """
-async ({api, columns, note, frames, name}) => {
+async ({api, rows, note, frames, name}) => {
   await app.loadApiJson(structuredClone(api), name);
-  const graph = app.graph, byId = id => graph.getNodeById(id);
+  const graph = app.graph, nodesOf = ids => ids.map(id => graph.getNodeById(id));
   const GAP_X = 60, GAP_Y = 70, TOP = 60;
+  const pictures = ['SaveImage', 'SaveAnimatedWEBP'], samplers = ['AmusedSampler', 'AmusedTrace'];
   for (const node of graph.nodes) {
     for (const widget of node.widgets ?? [])
       if (widget.name === 'control_after_generate') widget.value = 'fixed';
     const least = node.computeSize();
-    const tall = node.type === 'SaveImage' ? 320 : node.type === 'AmusedTextEncode' ? least[1] + 40 : least[1];
-    node.setSize([Math.max(least[0], 300), tall]);
+    const more = node.type === 'AmusedTextEncode' ? 40 : 0;
+    node.setSize([Math.max(least[0], 300), Math.max(least[1] + more, pictures.includes(node.type) ? 320 : 0)]);
   }
   const text = LiteGraph.createNode('MarkdownNote');
   text.widgets[0].value = note;
   text.title = 'About this workflow';
   graph.add(text);
-  text.setSize([320, 360]);
-  columns[0].push(text.id);
-  const framed = new Set(Object.values(frames).flat()), nodesOf = ids => ids.map(byId);
-  const floor = columns.map(() => TOP);
-  const stack = wanted => {
-    let x = 0;
-    columns.forEach((ids, column) => {
-      for (const node of nodesOf(ids.filter(wanted))) {
-        node.pos = [x, floor[column]];
-        floor[column] += node.size[1] + GAP_Y;
+  rows[0][0].push(text.id);
+  text.setSize([360, 120]);
+  app.canvas.ds.scale = 1;
+  app.canvas.ds.offset = [100 - text.pos[0], 200 - text.pos[1]];
+  app.canvas.setDirty(true, true);
+  await new Promise(resolve => setTimeout(resolve, 1000));
+  const words = text.widgets[0].element.querySelector('.tiptap');
+  text.setSize([360, words.scrollHeight + 50]);
+  const height = node => node.size[1] + (samplers.includes(node.type) ? PREVIEW : 0);
+  // Lower rows begin beside the first column, so that links from there need not go back.
+  let top = TOP, indent = 0;
+  for (const columns of rows) {
+    let x = indent, bottom = top;
+    for (const ids of columns) {
+      let y = top;
+      for (const node of nodesOf(ids)) {
+        node.pos = [x, y];
+        y += height(node) + GAP_Y;
       }
       x += Math.max(...nodesOf(ids).map(node => node.size[0])) + GAP_X;
-    });
-  };
-  stack(id => framed.has(id));
+      bottom = Math.max(bottom, y);
+    }
+    top = bottom + GAP_Y;
+    indent = text.size[0] + GAP_X;
+  }
   for (const [title, ids] of Object.entries(frames)) {
     const nodes = nodesOf(ids), group = new LiteGraph.LGraphGroup(title);
-    const least = axis => Math.min(...nodes.map(node => node.pos[axis]));
-    const most = axis => Math.max(...nodes.map(node => node.pos[axis] + node.size[axis]));
+    const left = Math.min(...nodes.map(node => node.pos[0])) - 20;
+    const above = Math.min(...nodes.map(node => node.pos[1])) - 80;
+    const right = Math.max(...nodes.map(node => node.pos[0] + node.size[0])) + 20;
+    const below = Math.max(...nodes.map(node => node.pos[1] + height(node))) + 20;
     graph.add(group);
-    group.pos = [least(0) - 20, least(1) - 80];
-    group.size = [most(0) - least(0) + 40, most(1) - least(1) + 100];
-    columns.forEach((members, column) => {
-      if (members.some(id => ids.includes(id))) floor[column] = most(1) + GAP_Y + 20;
-    });
+    group.pos = [left, above];
+    group.size = [right - left, below - above];
   }
-  stack(id => !framed.has(id));
   return JSON.stringify(graph.serialize());
 }
-"""
+""".replace("PREVIEW", str(PREVIEW))
 
 # Opens a UI-format workflow as a person would; returns what it would queue, unknown nodes, and messages on the screen.
 OPEN = """
@@ -108,18 +123,22 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def frontend(server: ComfyServer) -> Iterator[Page]:
-    """ComfyUI's page, loaded and ready, without its welcome dialogs."""
+def frontend(
+    server: ComfyServer, size: tuple[int, int] = (1920, 1080), listen: Callable[[Page], None] | None = None
+) -> Iterator[Page]:
+    """ComfyUI's page, loaded and ready, without its welcome dialogs; `listen` gets it before it loads."""
     path = chromium()
     if path is None:
         raise FrontendError("No Chromium on this machine; on Debian: apt install chromium")
     server.post("/settings", QUIET)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
-        page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+        page.add_init_script(NO_BANNER)
+        if listen is not None:
+            listen(page)
         page.goto(server.address)
         page.wait_for_function(READY, timeout=120_000)
-        page.wait_for_timeout(2000)
         yield page
         browser.close()
 

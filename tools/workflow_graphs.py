@@ -6,74 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Output(NamedTuple):
-    """An output socket of a node."""
-
-    node: str
-    index: int
-
-
-@dataclass
-class Node:
-    """A node; `inputs` are widget values and `Output`s of earlier nodes."""
-
-    id: str
-    class_type: str
-    inputs: dict[str, Any]
-    title: str | None
-
-    def sources(self) -> set[str]:
-        """Ids of the nodes that feed this one."""
-        return {value.node for value in self.inputs.values() if isinstance(value, Output)}
-
-    def __getitem__(self, index: int) -> Output:
-        return Output(self.id, index)
-
-
-@dataclass
-class Workflow:
-    """A graph, the note beside it, and frames around some of its nodes."""
-
-    name: str
-    note: str
-    nodes: list[Node] = field(default_factory=list)
-    frames: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, class_type: str, title: str | None = None, **inputs: Any) -> Node:
-        """Adds a node and gives it the next id."""
-        node = Node(str(len(self.nodes) + 1), class_type, inputs, title)
-        self.nodes.append(node)
-        return node
-
-    def frame(self, title: str, *nodes: Node) -> None:
-        """Draws a frame around nodes."""
-        self.frames[title] = [node.id for node in nodes]
-
-    def columns(self) -> list[list[str]]:
-        """Ids by column: links go from left to right, and a node stands as far right as what it feeds lets it."""
-        place = {node.id: 0 for node in self.nodes}
-        for node in self.nodes:
-            place[node.id] = max((place[source] + 1 for source in node.sources()), default=0)
-        for node in reversed(self.nodes[1:]):
-            fed = [place[other.id] for other in self.nodes if node.id in other.sources()]
-            place[node.id] = min(fed) - 1 if fed else place[node.id]
-        return [[i for i in place if place[i] == column] for column in range(max(place.values()) + 1)]
-
-    def api(self) -> dict[str, dict[str, Any]]:
-        """The graph in API format."""
-        return {
-            node.id: {
-                "class_type": node.class_type,
-                "inputs": {k: list(v) if isinstance(v, Output) else v for k, v in node.inputs.items()},
-                **({"_meta": {"title": node.title}} if node.title else {}),
-            }
-            for node in self.nodes
-        }
-
+from workflow import Node, Output, Workflow
 
 MICRO = {"width": 0, "height": 0, "crop_top": 0, "crop_left": 0, "aesthetic_score": 6.0}
 SETTINGS = {
@@ -90,8 +25,18 @@ SETTINGS = {
     "cfg_schedule": "auto",
 }
 REPLACE = (
-    "The picture is drawn in the left frame, so that nothing has to be downloaded. "
+    "The picture is drawn in the upper frame, so that nothing has to be downloaded. "
     "To work on your own picture, put a **Load Image** node in its place."
+)
+# Stands at the end of every note. `properties.models` of the loader would not do: ComfyUI's dialog for missing models
+# fetches single files, and a checkpoint is a folder.
+WEIGHTS = (
+    "\n\n### The real weights\n\n"
+    "The embedded model needs no download, but it knows only 172 things. For photographs and everything else get "
+    "[amused-512](https://huggingface.co/amused/amused-512) or [amused-256](https://huggingface.co/amused/amused-256): "
+    "in ComfyUI's folder run\n\n"
+    "    hf download amused/amused-512 --local-dir models/amused/amused-512\n\n"
+    "(`pip install huggingface_hub` brings `hf`), then press R and choose it in **Load aMUSEd**."
 )
 
 
@@ -143,9 +88,7 @@ def text_to_image() -> Workflow:
         "## Text to image\n\n"
         "The embedded model draws 172 things on ten background colours, large, in a corner, or two together: "
         "*a red apple on a blue background*, *a cat in the top left corner*, *a fox left of an owl on pink*.\n\n"
-        "The sampler's `cfg` of 0 is the model's own recommendation, and a width and height of 0 its own size.\n\n"
-        "For photographs and everything else, put amused-256 or amused-512 into `models/amused` (see the README) "
-        "and choose it in **Load aMUSEd**.",
+        "The sampler's `cfg` of 0 is the model's own recommendation, and a width and height of 0 its own size.",
     )
     load = loader(flow)
     words = prompt(flow, load, "a red apple on a blue background")
@@ -166,6 +109,7 @@ def image_to_image() -> Workflow:
     load = loader(flow)
     picture = drawn_picture(flow, load, "a red apple on a white background", seed=1)
     save(flow, picture[0], "amused/image_to_image_before", "Before")
+    flow.row()
     words = prompt(flow, load, "a strawberry on a white background", "What it becomes")
     tokens = flow.add("AmusedVQEncode", pixels=picture[0], vae=load[2], sides="crop", tile_size=0)
     changed = sampler(flow, load, words, tokens[0], seed=2, denoise=0.7)
@@ -186,6 +130,7 @@ def inpaint() -> Workflow:
     load = loader(flow)
     picture = drawn_picture(flow, load, "a frog on a yellow background", seed=1)
     save(flow, picture[0], "amused/inpaint_before", "Before")
+    flow.row()
     nothing = flow.add("SolidMask", "Nothing masked", value=0.0, width=128, height=128)
     patch = flow.add("SolidMask", "The right half", value=1.0, width=64, height=128)
     mask = flow.add(
@@ -214,12 +159,14 @@ def outpaint() -> Workflow:
         "outpaint",
         "## Outpaint\n\n"
         "The stock **Pad Image for Outpainting** makes room and a mask; the model draws what belongs there. "
-        "The right half of the first picture is cut off, so you can see it come back.\n\n" + REPLACE,
+        "The right half of the first picture is cut off, so you can see it come back; its numbers are pixels, "
+        "so multiply them by 4 with amused-512.\n\n" + REPLACE,
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a clock on a green background", seed=1)
     half = flow.add("ImageCrop", "Cut off the right half", image=picture[0], width=64, height=128, x=0, y=0)
     save(flow, half[0], "amused/outpaint_before", "Before")
+    flow.row()
     room = {"left": 0, "top": 0, "right": 64, "bottom": 0, "feathering": 0}
     padded = flow.add("ImagePadForOutpaint", image=half[0], **room)
     words = prompt(flow, load, "a clock on a green background", "What the whole picture shows")
@@ -295,6 +242,7 @@ def batch_of_variations() -> Workflow:
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a red apple on a white background", seed=1)
+    flow.row()
     words = prompt(flow, load, "a strawberry on a white background", "What the variations show")
     tokens = flow.add("AmusedVQEncode", pixels=picture[0], vae=load[2], sides="crop", tile_size=0)
     copies = flow.add("RepeatLatentBatch", samples=tokens[0], amount=6)
@@ -322,6 +270,7 @@ def seeing_inside() -> Workflow:
     run = flow.add("AmusedTrace", seed=1, **sockets, **SETTINGS)
     picture = decode(flow, load, run)
     save(flow, picture[0], "amused/picture", "The picture")
+    flow.row(chains=True)
     seen, look = {"trace": run[1], "vae": load[2]}, {"opacity": 0.7, "legend": True}
     steps = flow.add("AmusedTraceFrames", **seen, undecided="guess")
     film = {"fps": 3.0, "lossless": False, "quality": 90, "method": "default"}

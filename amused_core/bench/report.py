@@ -40,15 +40,11 @@ def _settings(content: Mapping[str, Any]) -> str:
     found, model = content["settings"], content["model"]
     measured = found["measured_steps"]
     composed = "" if measured == found["steps"] else f" ({measured} run, totals **composed** from the parts)"
-    setup, added = "", content["setup"]["bytes"]
-    if found["mode"] != "exact":
-        memory = "" if added is None else f" and {added / 1e6:.0f} MB"
-        setup = f" Switching to {found['mode']} took {number(content['setup']['cpu'])} CPU s{memory}, once."
     return (
         f"{model['parameters'] / 1e6:.0f} M parameters, {found['dtype']}, {model['bytes'] / 1e6:.0f} MB shared by both "
         f"sides; mode {found['mode']}, seeding {found['seeding']}. {found['batch']} of {found['width']}x"
         f"{found['height']} pixels at a time, {found['steps']} steps{composed}, guidance {found['cfg']:g}; medians of "
-        f"{found['repeats']} runs, the sides in turns.{setup}"
+        f"{found['repeats']} runs, the sides in turns."
     )
 
 

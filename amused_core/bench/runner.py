@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import Any
 
 import torch
@@ -15,11 +14,11 @@ from ..evaluation.cells import write
 from .growth import grow, tell
 from .machine import describe, gemm, layer_shapes, load, threads
 from .measure import Prompts, equality, first_run, measure, summary
-from .memory import high_water, resident
+from .memory import high_water
 from .plan import Plan, check
 from .plot import save_growth, save_parts
 from .report import as_markdown
-from .sides import Diffusers, Job, Pack, set_mode
+from .sides import Diffusers, Job, Pack
 from .weights import shared_checkpoint
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -42,7 +41,7 @@ def bench(plan: Plan) -> int:
         job = _job(plan, checkpoint)
         tell(f"loading {checkpoint.name}")
         content = _about(plan, checkpoint, job)
-        pack, diffusers, content["setup"] = _sides(plan, checkpoint)
+        pack, diffusers = _sides(plan, checkpoint)
         if plan.growth and pack is not None:
             content["growth"] = grow(plan, checkpoint, pack, diffusers, job)
         else:
@@ -75,16 +74,11 @@ def _job(plan: Plan, checkpoint: Checkpoint) -> Job:
     )
 
 
-def _sides(plan: Plan, checkpoint: Checkpoint) -> tuple[Pack | None, Diffusers | None, dict[str, Any]]:
-    """Both sides, and what it cost to set this pack's mode: CPU seconds, and bytes of resident memory."""
+def _sides(plan: Plan, checkpoint: Checkpoint) -> tuple[Pack | None, Diffusers | None]:
+    """Both sides, or the one that is wanted."""
     dtype = _DTYPES[plan.dtype]
     diffusers = None if plan.only == "pack" else Diffusers(checkpoint, dtype)
-    pack = None if plan.only == "diffusers" else Pack(checkpoint, dtype, plan.seeding)
-    before, began = resident(), time.process_time()
-    if pack is not None:
-        set_mode(pack.model, plan.mode)
-    spent, after = time.process_time() - began, resident()
-    return pack, diffusers, {"cpu": spent, "bytes": None if before is None or after is None else after - before}
+    return None if plan.only == "diffusers" else Pack(checkpoint, dtype, plan.seeding, plan.mode), diffusers
 
 
 def _about(plan: Plan, checkpoint: Checkpoint, job: Job) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ..attention import choose_attention
 from ..checkpoint import Checkpoint
-from ..errors import AmusedError
 from ..loading import build_text, build_transformer, build_vq, load_state
 from ..model import AmusedModel
 from .laps import Laps, instead
@@ -44,7 +43,7 @@ class Pack:
 
     name = "pack"
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, seeding: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, seeding: str, mode: str = "exact") -> None:
         attend = choose_attention("auto", torch.device("cpu"))
         self.model = AmusedModel(
             checkpoint,
@@ -53,11 +52,13 @@ class Pack:
             build_vq(checkpoint),
         )
         self._seeding = seeding
+        self._mode = mode
         self._schedule = checkpoint.recommended.schedule
 
     def draw(self, job: Job, laps: Laps) -> Drawn:
         """Draws `job`, its parts timed by `laps`."""
         model = self.model
+        whole = {"steps": job.steps, "cfg_schedule": "constant", "int8": self._mode == "int8"}
         with (
             laps.around(model.text, "encode", before="prepare", after="text"),
             laps.around(model.vq, "decode", before="sampler", after="decode"),
@@ -66,7 +67,6 @@ class Pack:
             result = model.generate(
                 job.prompt,
                 job.negative,
-                steps=job.steps,
                 cfg=job.cfg,
                 temperature=job.temperature,
                 schedule=self._schedule,
@@ -75,10 +75,10 @@ class Pack:
                 batch_size=job.batch,
                 width=job.width,
                 height=job.height,
-                cfg_schedule="constant",
                 sampling_temperature=1.0,
                 top_k=0,
                 top_p=1.0,
+                **({"fast": True} if self._mode == "fast" else whole),
             )
         laps.lap("rest")
         return Drawn(result.tokens, result.images)
@@ -116,18 +116,6 @@ class Diffusers:
             ).images
         laps.lap("rest")
         return Drawn(tokens[-1], torch.from_numpy(pictures))
-
-
-def set_mode(model: Any, mode: str) -> None:
-    """Switches a model to "exact" or "fast".
-
-    Raises:
-        AmusedError: "fast" where there is no such mode.
-    """
-    if hasattr(model, "set_speed"):
-        model.set_speed(mode)
-    elif mode != "exact":
-        raise AmusedError(f"--mode is {mode!r}; this version has 'exact' only.")
 
 
 def _steps_of(model: AmusedModel, laps: Laps) -> Any:

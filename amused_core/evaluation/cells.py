@@ -17,6 +17,7 @@ VERSION = 1
 """Goes up when a number would come out differently; older cells are then measured again."""
 SWEPT = (
     "steps", "cfg", "temperature", "schedule", "cfg_schedule", "cfg_interval", "sampling_temperature", "top_k", "top_p",
+    "cfg_every",
 )  # fmt: skip
 
 
@@ -41,7 +42,8 @@ def label(settings: Mapping[str, Any]) -> str:
             return "-".join(f"{item:g}" for item in value)
         return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
-    return ", ".join(f"{name.replace('_', ' ')} {words(value)}" for name, value in settings.items()) or "defaults"
+    named = ((name.replace("_", " "), value) for name, value in settings.items())
+    return ", ".join(name if value is True else f"{name} {words(value)}" for name, value in named) or "defaults"
 
 
 def digest(model: AmusedModel) -> str:

@@ -29,6 +29,9 @@ def add_eval(command: argparse.ArgumentParser) -> None:
     add("--sampling-temperature", type=float, nargs="+", metavar="X", help="of the draw of codes")
     add("--top-k", type=int, nargs="+", metavar="N", help="draw from the N likeliest codes; 0: all")
     add("--top-p", type=float, nargs="+", metavar="X", help="draw from the likeliest codes that make up X; 1: all")
+    add("--cfg-every", type=int, nargs="+", metavar="N", help="look at the negative prompt in every Nth guided step")
+    add("--fast", action="store_true", help="`fast` of generate in every cell")
+    add("--int8", action="store_true", help="8-bit matrix products in every cell")
     add("--seed", type=int, default=0, metavar="N", help="of the prompts and the first picture (default: 0)")
     add("--batch", type=int, default=25, metavar="N", help="pictures drawn at a time (default: 25)")
     add("--reference", metavar="diffusers", help="run diffusers' pipeline on the same prompts, too")
@@ -47,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.reference not in (None, "diffusers"):
         raise AmusedError(f"--reference is {options.reference!r}; allowed is 'diffusers'.")
-    settings = sweep({name: getattr(options, name) or () for name in SWEPT})
+    switches = {name: True for name in ("fast", "int8") if getattr(options, name)}
+    settings = [{**cell, **switches} for cell in sweep({name: getattr(options, name) or () for name in SWEPT})]
     given = options.tasks or (["text"] if len(settings) > 1 else list(TASKS))
     plan = Plan(
         model=options.model,

@@ -15,7 +15,7 @@ TASKS = ("text", "reconstruction", "inpainting", "variation", "diversity")
 _LEFT_TO_THE_MODEL = dict.fromkeys(
     (
         "image", "mask", "strength", "steps", "cfg", "temperature", "schedule", "width", "height", "cfg_schedule",
-        "cfg_interval", "sampling_temperature", "top_k", "top_p",
+        "cfg_interval", "sampling_temperature", "top_k", "top_p", "cfg_every",
     )
 )  # fmt: skip
 

@@ -49,6 +49,7 @@ def test_search_finds_every_node(visit: Visit) -> None:
 
 
 def test_templates_have_pictures(visit: Visit) -> None:
+    visit.clear()
     visit.browse_templates()
     content = visit.page.get_by_test_id("template-workflows-content")
     for name in TEMPLATES:
@@ -57,22 +58,10 @@ def test_templates_have_pictures(visit: Visit) -> None:
         picture = card.locator("img").first
         picture.wait_for()
         visit.page.wait_for_function(f"image => ({LOADED})([image])", arg=picture.element_handle())
-    content.get_by_test_id(f"template-workflow-{TEMPLATES[0]}").scroll_into_view_if_needed()
+    content.locator("[data-testid^=template-workflow-]").first.scroll_into_view_if_needed()
     visit.keep("templates")
     visit.page.locator(".p-dialog button:has(.pi-times)").click()
     visit.page.locator(".p-dialog").wait_for(state="detached")
-
-
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_template_opens(visit: Visit, name: str) -> None:
-    visit.open_template(name)
-    visit.keep(f"template_{name}")
-    assert visit.messages() == []
-    assert visit.covered() == []
-    assert visit.page.evaluate("app.graph.nodes.every(node => LiteGraph.registered_node_types[node.type])")
-    words = visit.page.locator(".comfy-markdown .tiptap").last
-    assert "hf download amused/amused-512" in words.inner_text()
-    assert words.evaluate("words => words.scrollHeight <= words.clientHeight + 1"), "the note is cut"
 
 
 def test_run_shows_a_preview_and_the_picture(visit: Visit) -> None:
@@ -103,6 +92,18 @@ def test_run_shows_a_preview_and_the_picture(visit: Visit) -> None:
     visit.page.wait_for_function("() => app.graph.nodes.length > 1")
     visit.keep("dropped")
     assert visit.api() == wanted
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_template_opens(visit: Visit, name: str) -> None:
+    visit.open_template(name)
+    visit.keep(f"template_{name}")
+    assert visit.messages() == []
+    assert visit.covered() == []
+    assert visit.page.evaluate("app.graph.nodes.every(node => LiteGraph.registered_node_types[node.type])")
+    words = visit.page.locator(".comfy-markdown .tiptap").last
+    assert "hf download amused/amused-512" in words.inner_text()
+    assert words.evaluate("words => words.scrollHeight <= words.clientHeight + 1"), "the note is cut"
 
 
 def test_help_page(visit: Visit) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from amused_core import AmusedError
+from amused_core import AmusedModel
 from amused_core.bench import measure, sides
 from amused_core.bench.laps import PARTS, Laps, compose, instead, parts
 from amused_core.bench.memory import Peak, high_water, resident
@@ -54,7 +54,7 @@ def result(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_the_report(result: tuple[Path, dict[str, Any]]) -> None:
     output, found = result
     assert set(found) == {
-        "machine", "model", "settings", "gemm", "setup", "sides", "flop", "first_run", "equal", "promised", "high_water"
+        "machine", "model", "settings", "gemm", "sides", "flop", "first_run", "equal", "promised", "high_water"
     }  # fmt: skip
     assert list(found["sides"]) == ["diffusers", "pack", AGAIN]
     for side in found["sides"].values():
@@ -219,17 +219,20 @@ def test_random_weights_are_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(half[weight], one[weight].half())
 
 
-def test_the_mode_reaches_the_model() -> None:
-    class Fast:
-        def set_speed(self, mode: str) -> None:
-            self.mode = mode
+@pytest.mark.parametrize(("mode", "steps", "int8"), [("exact", 3, False), ("int8", 3, True), ("fast", 8, True)])
+def test_the_mode_reaches_the_model(folder: Path, tmp_path: Path, mode: str, steps: int, int8: bool) -> None:
+    seen: list[Any] = []
+    generate = AmusedModel.generate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AmusedModel, "generate", lambda *a, **k: seen.append(generate(*a, **k)) or seen[-1])
+        assert run(folder, tmp_path, "--mode", mode, "--only", "pack", "--repeats", "1") == 0
+    assert report(tmp_path)["settings"]["mode"] == mode
+    assert {(one.settings[0]["steps"], one.settings[0]["int8"]) for one in seen} == {(steps, int8)}
 
-    model = Fast()
-    sides.set_mode(model, "fast")
-    assert model.mode == "fast"
-    sides.set_mode(object(), "exact")
-    with pytest.raises(AmusedError, match="'fast'; this version has 'exact' only"):
-        sides.set_mode(object(), "fast")
+
+def test_fast_has_its_own_steps(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, tmp_path, "--mode", "fast", "--measured-steps", "2") == 2
+    assert "leave --measured-steps out" in capsys.readouterr().err
 
 
 def test_a_method_comes_back() -> None:

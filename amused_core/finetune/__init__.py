@@ -1,0 +1,1 @@
+"""Fine-tuning: LoRA (StyleDrop from one picture) and full training of a loaded model."""

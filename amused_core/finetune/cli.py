@@ -1,0 +1,99 @@
+"""The arguments of `amused train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import AmusedError
+
+
+def add_train(command: argparse.ArgumentParser) -> None:
+    """Adds `amused train lora` and `amused train full`. Importing this module loads nothing else."""
+    kinds = command.add_subparsers(required=True, metavar="KIND")
+    _add_kind(kinds.add_parser("lora", help="a small file on top of the model, such as a style from one picture"))
+    _add_kind(kinds.add_parser("full", help="all weights: a new model in a folder"), full=True)
+
+
+def _add_kind(command: argparse.ArgumentParser, full: bool = False) -> None:
+    add = command.add_argument
+    presets = "full, full-8bit (default: full)" if full else "style, dataset (default: style)"
+    add("data", metavar="DATA", help="a picture, a folder of pictures with .txt captions, or a .jsonl file")
+    add("--caption", metavar="T", help="caption of pictures without one of their own")
+    add("--output", required=True, metavar="FOLDER", help="for all that is written; a run in it goes on")
+    add("--model", metavar="PATH", help="folder or .safetensors file (default: the model that ships here)")
+    add("--preset", default="full" if full else "style", metavar="NAME", help=presets)
+    add("--steps", type=int, metavar="N", help="updates (default: the preset's, as for all that follow)")
+    add("--learning-rate", type=float, metavar="X", help="the highest")
+    add("--batch", type=int, metavar="N", help="examples at a time on each device")
+    add("--accumulation", type=int, metavar="N", help="batches for one update")
+    add("--warmup", type=int, metavar="N", help="steps to reach the learning rate")
+    add("--lr-schedule", metavar="constant|cosine", help="held, or falling to 0")
+    if not full:
+        add("--rank", type=int, metavar="N", help="of the LoRA")
+        add("--alpha", type=float, metavar="X", help="the LoRA is scaled by alpha / rank")
+        add("--targets", nargs="+", metavar="LAYER", help="layers of the U-ViT, such as to_q to_k to_v to_out.0")
+        add("--text-targets", nargs="+", metavar="LAYER", help="layers of the text encoder")
+    add("--text-encoder", action="store_true", default=None, help="train the text encoder, too")
+    add("--drop-text", type=float, metavar="X", help="share of examples without their caption, for guidance")
+    add("--regions", type=float, metavar="X", help="share of masks that are one rectangle, for inpainting")
+    add("--label-smoothing", type=float, metavar="X", help="of the cross entropy")
+    add("--ema", type=float, metavar="X", help="decay of averaged weights; 0 for none")
+    add("--prior-prompts", nargs="+", metavar="T", help="prompts whose pictures the model shall go on to draw")
+    add("--prior-count", type=int, metavar="N", help="pictures that it draws of them before training")
+    add("--prior-weight", type=float, metavar="X", help="of their loss")
+    add("--gradient-checkpointing", action="store_true", default=None, help="less memory, a third more time")
+    add("--optimizer", metavar="adamw|adamw8bit", help="adamw8bit needs bitsandbytes")
+    add("--precision", metavar="fp32|bf16|fp16", help="what is multiplied in (default: fp32)")
+    add("--seed", type=int, metavar="N", help="of everything random (default: 0)")
+    add("--width", type=int, metavar="W", help="pixels of the examples (default: the model's own)")
+    add("--height", type=int, metavar="H", help="pixels of the examples (default: the model's own)")
+    add("--save-every", type=int, default=100, metavar="N", help="steps that a crash may lose (default: 100)")
+    add("--sample-every", type=int, default=0, metavar="N", help="steps between sheets of samples (default: none)")
+    add("--sample-prompts", nargs="+", default=(), metavar="T", help="what they show (default: the captions)")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
+    command.set_defaults(run=run, kind="full" if full else "lora")
+
+
+def run(options: argparse.Namespace) -> int:
+    """`amused train`: trains and says where the result is."""
+    from ..model import load_model
+    from .presets import PRESETS, SETTING_NAMES, preset
+    from .run import Plan, Run
+
+    for name, low in (("save_every", 1), ("sample_every", 0)):
+        if getattr(options, name) < low:
+            raise AmusedError(
+                f"--{name.replace('_', '-')} is {getattr(options, name)}; allowed are numbers from {low}."
+            )
+    names = [name for name, sizes in PRESETS.items() if next(iter(sizes.values())).get("kind", "lora") == options.kind]
+    if options.preset not in names:
+        raise AmusedError(f"--preset is {options.preset!r}; for {options.kind!r} allowed are {', '.join(names)}.")
+    model = load_model(options.model, dtype="fp32", device=options.device)
+    changes: dict[str, Any] = {name: getattr(options, name, None) for name in SETTING_NAMES if name != "kind"}
+    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    settings = preset(options.preset, model.checkpoint.uvit_config, **changes)
+    plan = Plan(
+        Path(options.data), options.caption, Path(options.output), options.save_every, options.sample_every,
+        tuple(options.sample_prompts), options.width, options.height,
+    )  # fmt: skip
+    job = Run(model, plan, settings)
+    if job.main:
+        print(job.report.text(), file=sys.stderr)
+    began, start = time.perf_counter(), len(job.trainer.losses)
+
+    def show(done: int, loss: float) -> None:
+        if job.main:
+            left = (time.perf_counter() - began) / (done - start) * (settings.steps - done)
+            print(f"\rstep {done}/{settings.steps}, loss {loss:.3f}, {left:.0f} s left   ", end="", file=sys.stderr)
+
+    try:
+        path = job(show)
+    finally:
+        print(file=sys.stderr)
+    if job.main:
+        print(f"{path} ({len(job.trainer.losses) - start} steps, {time.perf_counter() - began:.1f} s)")
+    return 0
