@@ -9,7 +9,12 @@ from .inpaint import AmusedInpaintComposite, AmusedInpaintMask
 from .insight import AmusedTokenGrid, AmusedTrace, AmusedTraceFrames, AmusedTraceMap, AmusedWordAttention
 from .latent import AmusedEmptyLatent
 from .load import AmusedLoader
+from .lora import AmusedLoraLoader
 from .sample import AmusedSampler, AmusedSamplerSelect, AmusedScheduler
+from .save import AmusedSaveModel
+from .speed import AmusedSpeed
+from .tokens import AmusedLoadTokens, AmusedSaveTokens
+from .train import AmusedTrainLora
 from .vq import AmusedVQDecode, AmusedVQEncode
 
 
@@ -21,6 +26,7 @@ class AmusedExtension(ComfyExtension):
         """All nodes, in the order of the menu."""
         return [
             AmusedLoader,
+            AmusedLoraLoader,
             AmusedTextEncode,
             AmusedMicroConditioning,
             AmusedEmptyLatent,
@@ -36,6 +42,11 @@ class AmusedExtension(ComfyExtension):
             AmusedTraceMap,
             AmusedWordAttention,
             AmusedTokenGrid,
+            AmusedSaveModel,
+            AmusedSaveTokens,
+            AmusedLoadTokens,
+            AmusedTrainLora,
+            AmusedSpeed,
         ]
 
 

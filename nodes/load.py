@@ -51,6 +51,11 @@ class AmusedLoader(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, model: str | None) -> bool | str:
+        """Refuses a missing model before anything runs, and says where to put it."""
+        return folders.problem(model) or True
+
+    @classmethod
     def fingerprint_inputs(cls, model: str, **kwargs: Any) -> Any:
         """A model that is replaced on disk is loaded again."""
         return folders.fingerprint(model)

@@ -36,12 +36,14 @@ class TextModel(comfy.clip_model.CLIPTextModel):
 class AmusedClipModel(SD1ClipModel):
     """Penultimate hidden states and the projected pooled embedding, marked as aMUSEd's in the conditioning.
 
-    The conditioning also knows the word of each token, so that maps of attention can name it.
+    The conditioning also knows the word of each token, so that maps of attention can name it. `stored_config` is the
+    checkpoint's own, for saving.
     """
 
-    def __init__(self, tokenizer: Any, **kwargs: Any) -> None:
+    def __init__(self, tokenizer: Any, stored_config: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tokenizer = tokenizer
+        self.stored_config = stored_config
 
     def encode_token_weights(self, token_weight_pairs: dict[str, Any]) -> tuple[Any, ...]:
         """Hidden states [1,L,D], pooled [1,P], and entries that ComfyUI adds to the conditioning."""
@@ -78,7 +80,8 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
         on_cpu = comfy.model_management.is_device_cpu(device)
         dtype = torch.float32 if on_cpu else comfy.model_management.text_encoder_dtype(device)
     tokenizer = checkpoint.tokenizer()
-    model = partial(AmusedClipModel, tokenizer, clip_model=_encoder(tokenizer, config))
+    stored_config = checkpoint.config("text_encoder")
+    model = partial(AmusedClipModel, tokenizer, stored_config, clip_model=_encoder(tokenizer, config))
     target = ClipTarget(_tokenizer(tokenizer, config), model)
     clip = comfy.sd.CLIP(
         target,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -15,6 +17,8 @@ import comfy.ldm.modules.attention
 import comfy.samplers
 from comfy.cli_args import LatentPreviewMethod, args
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, options: dict[str, Any]) -> Tensor:
@@ -35,7 +39,14 @@ def _takes_options(function: Callable[..., Tensor]) -> bool:
 
 
 def register_sampler(name: str, sampler: Callable[..., Tensor], scheduler: Callable[..., Tensor]) -> None:
-    """Adds `name` to the sampler and scheduler lists of the stock nodes; there is no public way. Can be repeated."""
+    """Adds `name` to the sampler and scheduler lists of the stock nodes; there is no public way. Can be repeated.
+
+    Of two copies of the pack the later one wins, here as with the nodes; the log says so.
+    """
+    older = getattr(comfy.k_diffusion.sampling, f"sample_{name}", None)
+    if older is not None and older.__module__ != sampler.__module__:
+        ours, theirs = (str(Path(sys.modules[f.__module__].__file__ or "").parents[2]) for f in (sampler, older))
+        logger.warning("aMUSEd: the pack is there twice; %r takes the place of %r. Remove one.", ours, theirs)
     setattr(comfy.k_diffusion.sampling, f"sample_{name}", sampler)
     comfy.samplers.SCHEDULER_HANDLERS[name] = comfy.samplers.SchedulerHandler(scheduler)
     stock = comfy.samplers

@@ -12,7 +12,7 @@ import folder_paths
 
 from ...amused_core.checkpoint import EMBEDDED, Checkpoint, open_checkpoint
 from ...amused_core.errors import CheckpointError
-from ...amused_core.single_file import METADATA_KEY
+from ...amused_core.single_file import ENDING, METADATA_KEY
 
 EMBEDDED_NAME = "embedded"
 KINDS = ("amused", "diffusers")
@@ -45,16 +45,28 @@ def fingerprint(name: str) -> list[tuple[str, int, int]]:
     return [(str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files]
 
 
+def problem(name: str | None) -> str | None:
+    """What is wrong with a model's name, or None; also None for a name that is not known yet."""
+    try:
+        if name is not None:
+            _path(name)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
 def _path(name: str) -> Path | None:
+    """A workflow from Windows may have backslashes in its names."""
     if name == EMBEDDED_NAME:
         return None
     models = _models()
-    if name not in models:
+    path = models.get(name) or models.get(name.replace("\\", "/"))
+    if path is None:
         raise CheckpointError(
-            f"The model {name!r} is not there; allowed are {', '.join(model_names())}. Models go into "
-            f"{os.path.join(folder_paths.models_dir, 'amused')!r}."
+            f"The model {name!r} is not there; put it into {folder_paths.get_folder_paths('amused')[0]!r}, a folder in "
+            f"diffusers' layout or a {ENDING} file of 'amused save'. There are {', '.join(model_names())}."
         )
-    return models[name]
+    return path
 
 
 def _models() -> dict[str, Path]:
@@ -82,7 +94,7 @@ def _scan(folder: Path, depth: int) -> Iterator[Path]:
                     yield path
             elif depth > 1:
                 yield from _scan(path, depth - 1)
-        elif path.suffix == ".safetensors" and _is_model_file(str(path), entry.stat().st_mtime_ns):
+        elif path.suffix == ENDING and _is_model_file(str(path), entry.stat().st_mtime_ns):
             yield path
 
 

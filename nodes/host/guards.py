@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # The largest whole number up to which every one has its own half precision value.
 EXACT = {torch.float16: 2048, torch.bfloat16: 256}
+# Of a LATENT whose model is not known: whole numbers up to here have each a float32 of their own.
+MAX_CODES = 2**24
 
 
 def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
@@ -77,6 +79,19 @@ def amused_vae(vae: Any) -> Any:
     if isinstance(vae, AmusedVAE):
         return vae
     raise AmusedError("This VAE is of another model; connect the VAE of 'Load aMUSEd'.")
+
+
+def amused_clip(clip: Any) -> Any:
+    """`clip` itself.
+
+    Raises:
+        AmusedError: it is not the CLIP of 'Load aMUSEd'.
+    """
+    from .clip import AmusedClipModel
+
+    if isinstance(getattr(clip, "cond_stage_model", None), AmusedClipModel):
+        return clip
+    raise AmusedError("This CLIP is of another model; connect the CLIP of 'Load aMUSEd'.")
 
 
 def sampled_model(wrapped: Any) -> AmusedBaseModel:

@@ -15,8 +15,6 @@ from .latent_format import codes_to_tokens, tokens_to_codes
 from .uvit import WATCH
 
 POSITIVE = 0
-# Of a LATENT whose model is not known: whole numbers up to here have each a float32 of their own.
-MAX_CODES = 2**24
 
 
 def sample(
@@ -46,7 +44,7 @@ def frames(trace: Any, vae: Any, undecided: str) -> Tensor:
 
 def token_grid(latent: dict[str, Tensor], image: Tensor, ids: bool) -> Tensor:
     """Lines, and ids if wanted, over pictures of a LATENT's tokens; see `insight.token_grid`."""
-    codes = guards.check_codes(latent["samples"], MAX_CODES)
+    codes = guards.check_codes(latent["samples"], guards.MAX_CODES)
     image, codes = pictures.same_count(image=pictures.rgb(image), samples=codes)
     return insight.token_grid(codes_to_tokens(codes, insight.UNDECIDED).cpu(), image, ids)
 

@@ -7,7 +7,7 @@ from typing import Any
 import comfy.model_management
 import comfy.ops
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...amused_core import layers as core
 
@@ -32,11 +32,16 @@ class GlobalResponseNorm(core.GlobalResponseNorm):
         return core.global_response_norm(x, gamma, beta)
 
 
+def _fast(linear: type[nn.Module]) -> type[nn.Module]:
+    """ComfyUI's linear layer with the core's product where the weights need no cast: it calls its next class's."""
+    return type("Linear", (linear, core.Linear), {})
+
+
 def comfy_layers(weight_dtype: torch.dtype, compute_dtype: torch.dtype | None) -> core.Layers:
     """ComfyUI's layers for weights of one dtype computed in another (None: in their own)."""
     ops: Any = comfy.ops.pick_operations(weight_dtype, compute_dtype)
     return core.Layers(
-        Linear=ops.Linear,
+        Linear=_fast(ops.Linear),
         Conv2d=ops.Conv2d,
         ConvTranspose2d=ops.ConvTranspose2d,
         Embedding=ops.Embedding,

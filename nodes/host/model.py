@@ -23,6 +23,7 @@ from . import guards
 from .latent_format import AmusedLatentFormat
 from .layers import comfy_layers, patch_response_norms
 from .model_sampling import AmusedModelSampling
+from .plain import plain_prompts
 from .uvit import HostUVit, attend
 
 AESTHETIC_SCORE = 6.0
@@ -72,8 +73,13 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         transformer_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """`x` [B,K,h,w] planes -> logits float32 [B,K,h,w]. The conditions are cast, never the planes."""
-        tokens = guards.tokens_of(x, self.facts.codebook_size, self.facts.mask_token_id)
+        """`x` [B,K,h,w] planes -> logits float32 [B,K,h,w]. The conditions are cast, never the planes.
+
+        Where `tokens` int64 [B,h,w] are given (by `plain_prompts`), `x` is not looked at.
+        """
+        tokens = kwargs.get("tokens")
+        if tokens is None:
+            tokens = guards.tokens_of(x, self.facts.codebook_size, self.facts.mask_token_id)
         dtype = self.manual_cast_dtype or self.get_dtype()
         text, pooled = (
             comfy.model_management.cast_to_device(value, x.device, dtype) for value in (c_crossattn, kwargs["y"])
@@ -153,5 +159,6 @@ def load_model(
     model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload)
     patcher = ModelPatcher(model, load_device=device, offload_device=offload)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", guards.before_sampling)
+    patcher.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "amused", plain_prompts)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_response_norms)
     return patcher

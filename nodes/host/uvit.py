@@ -6,12 +6,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...amused_core.errors import AmusedError
 from ...amused_core.insight.attention import TEXT
+from ...amused_core.int8 import int8_twin
+from ...amused_core.prompted import fingerprint
 from ...amused_core.transformer import Condition, UVit
 from . import compat
 
 # Where a MODEL's transformer options hold what wants to see all attention: `(q, k, heads, options)`.
 WATCH = "amused_watch"
+# And whether 8-bit products are wanted.
+INT8 = "amused_int8"
 
 
 class HostUVit(UVit):
@@ -20,6 +25,23 @@ class HostUVit(UVit):
     Layers are known by two names. As a list: ("double_block", i), or ("single_block", i). As a U with its centre in the
     middle of the trunk, for nodes made for UNets: ("input", i), ("middle", 0), ("output", i).
     """
+
+    def forward(
+        self, tokens: Tensor, text: Tensor, pooled: Tensor, micro: Tensor, options: dict[str, Any] | None = None
+    ) -> Tensor:
+        """See `UVit.forward`."""
+        uvit = self._int8() if options and options.get(INT8) else self
+        return UVit.forward(uvit, tokens, text, pooled, micro, options)
+
+    def _int8(self) -> HostUVit:
+        """The twin with 8-bit products of the weights as they are now.
+
+        Raises:
+            AmusedError: some weights are elsewhere, or patched only when they are used.
+        """
+        if any(getattr(module, "comfy_cast_weights", False) for module in self.modules()):
+            raise AmusedError("int8 needs the whole model in memory in fp32; take 'aMUSEd speed' out, or its int8.")
+        return int8_twin(self, fingerprint(self))
 
     def run_layer(
         self, index: int, layer: nn.Module, hidden: Tensor, given: Condition, options: dict[str, Any]

@@ -51,14 +51,16 @@ class FirstStage(nn.Module):
         return (self.module.quantize(features)[2][2].view(batch, 1, height, width) + 1).float()
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes -> pixels; masked cells come out grey."""
+        """Codes -> pixels; masked cells come out grey. Stops between two pictures when the user cancels."""
         codes = codes[:, 0].round().long()
         masked = codes == 0
-        pictures = self.vq.decode(
-            torch.stack([_fill(grid - 1, gaps) for grid, gaps in zip(codes, masked, strict=True)])
-        )
+        pictures = torch.cat([self._decode(_fill(grid - 1, gaps)) for grid, gaps in zip(codes, masked, strict=True)])
         pictures[cells_to_mask(masked, self.vq.factor) > 0] = UNDECIDED
         return pictures.movedim(-1, 1)
+
+    def _decode(self, grid: Tensor) -> Tensor:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return self.vq.decode(grid[None])
 
 
 class AmusedVAE(comfy.sd.VAE):

@@ -1,0 +1,68 @@
+"""The short way for plain prompts: what ComfyUI works out for every code of every cell is constant there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.model_management import get_free_memory
+from comfy.patcher_extension import WrappersMP, get_all_wrappers
+from torch import Tensor
+
+from . import guards
+from .latent_format import tokens_to_codes
+
+# What makes a conditioning more than one prompt for the whole picture, in every step, at full strength.
+_MORE = ("area", "mask", "hooks", "control", "gligen", "default", "timestep_start", "timestep_end")
+
+
+def plain_prompts(
+    executor: Callable[..., list[Tensor]],
+    model: Any,
+    conds: list[list[dict[str, Any]] | None],
+    x: Tensor,
+    timestep: Tensor,
+    options: dict[str, Any],
+) -> list[Tensor]:
+    """Wraps the prediction of all conditions (`WrappersMP.CALC_COND_BATCH`): the same logits, bit for bit.
+
+    ComfyUI weighs and averages the predictions of regions in tensors of the size of the planes `x` [B,K,h,w]; with one
+    prompt for the whole picture all weights are 1. Anything else goes ComfyUI's own way.
+    """
+    if not _plain(conds, options):
+        return executor(model, conds, x, timestep, options)
+    given = [index for index, cond in enumerate(conds) if cond is not None]
+    if model.memory_required([len(given) * len(x), *x.shape[1:]]) * 1.5 >= get_free_memory(x.device):
+        return executor(model, conds, x, timestep, options)
+    facts = model.facts
+    tokens = guards.tokens_of(x, facts.codebook_size, facts.mask_token_id)
+    codes = tokens_to_codes(tokens, facts.codebook_size)  # ComfyUI makes weights of this shape.
+    parts = [comfy.samplers.get_area_and_mult(conds[index][0], codes, timestep) for index in given]
+    model.current_patcher.prepare_state(timestep)
+    joined = comfy.samplers.cond_cat([part.conditioning for part in parts])
+    joined["tokens"] = tokens.repeat(len(given), 1, 1)
+    joined["transformer_options"] = {
+        **model.current_patcher.apply_hooks(hooks=None),
+        **options.get("transformer_options", {}),
+        "cond_or_uncond": given,
+        "uuids": [part.uuid for part in parts],
+        "sigmas": timestep,
+    }
+    logits = model.apply_model(torch.cat([codes] * len(given)), torch.cat([timestep] * len(given)), **joined)
+    found = dict(zip(given, logits.chunk(len(given)), strict=True))
+    return [found[index] if index in found else torch.zeros_like(x) for index in range(len(conds))]
+
+
+def _plain(conds: list[list[dict[str, Any]] | None], options: dict[str, Any]) -> bool:
+    if "model_function_wrapper" in options or options.get("transformer_options", {}).get("patches"):
+        return False
+    if get_all_wrappers(WrappersMP.APPLY_MODEL, options, is_model_options=True):
+        return False
+    given = [cond for cond in conds if cond is not None]
+    return bool(given) and all(len(cond) == 1 and _whole(cond[0]) for cond in given)
+
+
+def _whole(cond: dict[str, Any]) -> bool:
+    return cond.get("strength", 1.0) == 1.0 and all(cond.get(name) is None for name in _MORE)

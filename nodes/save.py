@@ -1,0 +1,59 @@
+"""Saving a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .host import output, save
+from .load import DTYPES
+
+
+class AmusedSaveModel(io.ComfyNode):
+    """MODEL, CLIP and VAE as one checkpoint on disk."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AmusedSaveModel",
+            display_name="aMUSEd save model",
+            category="aMUSEd/files",
+            description="Saves a whole aMUSEd model as it is in the graph, with merges and LoRAs, into the output "
+            "folder.",
+            inputs=[
+                io.Model.Input("model", tooltip="The aMUSEd MODEL, after merges and LoRAs."),
+                io.Clip.Input("clip", tooltip="Its CLIP, after LoRAs."),
+                io.Vae.Input("vae", tooltip="Its VAE."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="amused/model",
+                    tooltip="Name below the output folder; a number is added, and nothing is ever overwritten.",
+                ),
+                io.Combo.Input(
+                    "layout",
+                    options=list(save.LAYOUTS),
+                    default=save.ONE_FILE,
+                    tooltip="one file: a .safetensors file for this pack. diffusers folder: a folder that diffusers "
+                    "and this pack load. Move either to models/amused to load it again.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=DTYPES,
+                    default="auto",
+                    tooltip="Number format of the saved weights. auto: as they were loaded; fp16 halves the size of "
+                    "fp32.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, clip: Any, vae: Any, filename_prefix: str, layout: str, dtype: str) -> io.NodeOutput:
+        """Writes the checkpoint."""
+        graph = (cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        path = save.save_model(model, clip, vae, filename_prefix, layout, dtype, *graph)
+        return io.NodeOutput(ui={"models": [output.shown(path)]})

@@ -1,0 +1,52 @@
+"""The node that trades exactness for speed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .host import speed
+
+
+class AmusedSpeed(io.ComfyNode):
+    """A MODEL that does less work."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        share = {"min": 0.0, "max": 1.0, "step": 0.01}
+        return io.Schema(
+            node_id="AmusedSpeed",
+            display_name="aMUSEd speed",
+            category="aMUSEd",
+            description="Faster, with other tokens than the plain model. 6 to 8 steps in the sampler save the most.",
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd', after all LoRAs and merges."),
+                io.Boolean.Input("int8", default=True, tooltip="8-bit matrix products. For a CPU, in fp32 only."),
+                io.Float.Input(
+                    "guidance_from",
+                    default=0.0,
+                    **share,
+                    tooltip="Earlier steps have no guidance: a share of the run.",
+                ),
+                io.Float.Input(
+                    "guidance_to", default=0.5, **share, tooltip="Later steps have no guidance: a share of the run."
+                ),
+                io.Int.Input(
+                    "guidance_every",
+                    default=1,
+                    min=1,
+                    max=100,
+                    tooltip="Of this many guided steps the first alone looks at the negative prompt. 1 is exact.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="Works with every sampler node that takes an aMUSEd MODEL.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, int8: bool, guidance_from: float, guidance_to: float, guidance_every: int
+    ) -> io.NodeOutput:
+        """The faster MODEL."""
+        return io.NodeOutput(speed.faster(model, int8, (guidance_from, guidance_to), guidance_every))
