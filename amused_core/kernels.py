@@ -42,6 +42,17 @@ def onednn_pays() -> bool:
     return other < own * 0.95
 
 
+@cache
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies bf16 matrices at least 1.5 times as fast as fp32 ones; many need twice the time."""
+    rows, inputs, outputs = PROBE
+    x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
+    halves = x.bfloat16(), weight.bfloat16()
+    with torch.no_grad():
+        single, half = _race(lambda: linear(x, weight), lambda: F.linear(*halves))
+    return half * 1.5 < single
+
+
 def _plain(x: Tensor) -> bool:
     # A subclass (a quantised weight, a wrapper of another library) brings its own product.
     return type(x) in (Tensor, torch.nn.Parameter) and x.dtype is torch.float32 and x.device.type == "cpu"

@@ -17,6 +17,7 @@ from .errors import AmusedError
 from .filters import narrower
 from .guidance import cfg_weights
 from .int8 import int8_problem, int8_twin
+from .kernels import bf16_pays
 from .loading import build_text, build_transformer, build_vq
 from .lora import Lora, Loras
 from .prompted import Prompted, PromptMemory, fingerprint, predictor, told
@@ -28,6 +29,8 @@ from .transformer import UVit
 from .vq import VQ
 
 DTYPES = {"auto": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# Weights from which on half precision matters: the embedded model stays far below, the real ones far above.
+LARGE = 100_000_000
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -59,7 +62,8 @@ def load_model(
     Args:
         path: a folder in diffusers' layout or a `.safetensors` file of ours; None is the model that ships here.
         variant: weight variant of a folder, such as "fp16".
-        dtype: "fp32", "fp16", "bf16" for U-ViT and text encoder; "auto" is fp32 on a CPU, the stored one elsewhere.
+        dtype: "fp32", "fp16", "bf16" for U-ViT and text encoder. "auto" is the stored one off the CPU. On a CPU it is
+            fp32, but bf16 for a large model stored in half precision where a short trial finds that much faster.
             The VQ-GAN always runs in fp32.
         device: "cpu", "cuda", "mps" (an index may follow: "cuda:1"); "auto" is the best there is.
         attention: "sdpa", "xformers", or "auto".
@@ -73,7 +77,7 @@ def load_model(
     where = _device(str(device))
     checkpoint = open_checkpoint(path, variant)
     attend = choose_attention(attention, where)
-    compute = own_dtype or (torch.float32 if where.type == "cpu" else None)
+    compute = own_dtype or (_cpu_dtype(checkpoint) if where.type == "cpu" else None)
     return AmusedModel(
         checkpoint,
         build_transformer(checkpoint, compute, where, attend=attend),
@@ -279,6 +283,14 @@ def _dtype(name: str) -> torch.dtype | None:
     if not isinstance(name, str) or name not in DTYPES:
         raise AmusedError(f"dtype is {name!r}; allowed are {', '.join(DTYPES)}.")
     return DTYPES[name]
+
+
+def _cpu_dtype(checkpoint: Checkpoint) -> torch.dtype:
+    """fp32, or bf16 where the weights are halves anyway, and fast, and there are enough of them to matter."""
+    weights = checkpoint.state("transformer").values()
+    halves = all(weight.dtype in (torch.float16, torch.bfloat16) for weight in weights)
+    large = sum(weight.numel() for weight in weights) >= LARGE
+    return torch.bfloat16 if halves and large and bf16_pays() else torch.float32
 
 
 def _device(name: str) -> torch.device:

@@ -90,7 +90,8 @@ class Settings:
 
 
 # Steps, learning rates, ranks and batches of amused-256 and amused-512: the examples/amused README of diffusers, which
-# follows StyleDrop (Sohn et al. 2023) for "style". Those of the embedded model were found by trying.
+# follows StyleDrop (Sohn et al. 2023) for "style". "style" of the embedded model was found by trying, see
+# docs/finetuning.md; its other presets are first guesses.
 _EVERYWHERE = (
     "to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "channelwise_linear_1", "channelwise_linear_2",
     "project_from_hidden", "mlm_layer.conv1", "mlm_layer.conv2",

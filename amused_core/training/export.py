@@ -52,6 +52,7 @@ def write_folder(
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         fresh = Path(name)
         pipeline.to(torch.float16).save_pretrained(fresh)
+        _runs_in_fp32(fresh / "text_encoder" / "config.json")
         save_tokenizer(tokenizer, fresh / "tokenizer")
         settings = recommendation(cfg, vqvae.config.sample_size)
         (fresh / "amused.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -60,6 +61,13 @@ def write_folder(
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(source, target)
             target.chmod(0o644)
+
+
+def _runs_in_fp32(config: Path) -> None:
+    """transformers loads in the dtype its config names; the pipeline's other parts come in fp32."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content.update({key: "float32" for key in ("dtype", "torch_dtype") if key in content})
+    config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

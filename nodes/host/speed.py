@@ -44,6 +44,7 @@ class SparedGuidance:
     def __init__(self, interval: tuple[float, float], every: int) -> None:
         self.interval = interval
         self.every = every
+        self._run: Any = None
         self._sigma, self._guided = 0.0, 0
         self._difference: Tensor | None = None
 
@@ -58,9 +59,9 @@ class SparedGuidance:
         if len(conds) != 2 or conds[1] is None:
             return self._predict(conds, args)
         now = float(sigma.max())
-        if now >= self._sigma:  # Ratios fall within a run.
+        if now >= self._sigma or args["model_options"] is not self._run:  # Ratios fall within a run.
             self._guided, self._difference = 0, None
-        self._sigma = now
+        self._sigma, self._run = now, args["model_options"]
         done = args["model"].model_sampling.done(now)
         if not self.interval[0] - 1e-6 <= done < self.interval[1] - 1e-6:
             alone = self._predict([conds[0], None], args)[0]

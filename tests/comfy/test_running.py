@@ -113,6 +113,9 @@ def through_every_node(comfy, pick):
     settings = {"positive": told, "negative": (text, 1), "seed": pick([1, 2, 3]), "steps": 3}
     run = graphs.sample(comfy, model, start, text, **settings)
     traced = comfy.node("AmusedTrace", **run.inputs)
+    spared = {"guidance_from": 0.0, "guidance_to": pick([0.5, 0.7, 0.9]), "guidance_every": 2}
+    fast = comfy.node("AmusedSpeed", model=model, int8=pick([False, True, False]), **spared)
+    fast = graphs.sample(comfy, fast, start, text, **settings)
     scheduler = comfy.node("AmusedScheduler", model=model, schedule="auto", steps=pick([2, 3, 4]), denoise=1.0)
     select = comfy.node(
         "AmusedSamplerSelect", temperature_start=pick([0.0, 1.0, 5.0]), temperature_end=0.0, seeding="per_image"
@@ -137,6 +140,7 @@ def through_every_node(comfy, pick):
     values = [
         run,
         (traced, 0),
+        fast,
         (custom, 1),
         image,
         encoded,
@@ -196,6 +200,7 @@ def test_several_models_at_once(comfy):
         model_management.unload_all_models()
         alone.append(comfy.run(graphs.sample(comfy, loader, graphs.empty(comfy, loader), seed=4)))
     comfy.fresh()
+    model_management.unload_all_models()
     together = comfy.run(*(graphs.sample(comfy, loader, graphs.empty(comfy, loader), seed=4) for loader in loaders))
     assert all(same(one, other) for one, other in zip(alone, together, strict=True))
     kinds = [type(entry.model.model).__name__ for entry in model_management.current_loaded_models]
@@ -234,7 +239,7 @@ def test_little_memory(comfy, little_memory, model, monkeypatch):
     _, tokens, pictures = run()
     assert not same(tokens, comfy.run(own))
     model_management.unload_all_models()
-    comfy.executor.caches.outputs.cache.clear()
+    comfy.fresh()
     little_memory()
     patcher, low_tokens, low_pictures = run()
     assert patcher.model.model_lowvram, "nothing was left out"
@@ -257,21 +262,21 @@ def test_cancel_stops_decoding_within_a_picture(comfy, node):
         traced = comfy.node("AmusedTrace", **run.inputs)
         comfy.run(traced)
         ending = {"trace": (traced, 1), "vae": (loader, 2), "undecided": "guess"}
-    module = vae.first_stage_model.module
-    plain, count = module.decode, []
+    vq = vae.first_stage_model.vq
+    plain, count = vq._decode, []
 
-    def decode(*args, **kwargs):
-        count.append(1)
+    def decode(tokens):
+        count.append(len(tokens))
         interrupt_current_processing(len(count) == 3)
-        return plain(*args, **kwargs)
+        return plain(tokens)
 
-    module.decode = decode
+    vq._decode = decode
     try:
         with pytest.raises(GraphError) as caught:
             comfy.run(comfy.node(node, **ending))
     finally:
-        del module.decode
-    assert caught.value.kind == "interrupted" and len(count) == 3
+        del vq._decode
+    assert caught.value.kind == "interrupted" and count == [1, 1, 1]
     assert len(comfy.run(comfy.node(node, **ending))) == 12
 
 

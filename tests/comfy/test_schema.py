@@ -51,6 +51,19 @@ WIDGETS = {
     "AmusedSaveModel": ["filename_prefix", "layout", "dtype"],
     "AmusedSaveTokens": ["filename_prefix"],
     "AmusedLoadTokens": ["file"],
+    "AmusedTrainLora": [
+        "text",
+        "preset",
+        "steps",
+        "learning_rate",
+        "rank",
+        "batch_size",
+        "seed",
+        "keep",
+        "preview_every",
+        "precision",
+        "gradient_checkpointing",
+    ],
 }
 WIDGETS["AmusedTrace"] = WIDGETS["AmusedSampler"]
 

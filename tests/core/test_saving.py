@@ -233,7 +233,8 @@ def test_other_token_files(tmp_path: Path) -> None:
 FLAGS = {
     "--negative": "dark", "--strength": "0.75", "--steps": "4", "--cfg": "3", "--temperature": ("1.5", "0.5"),
     "--schedule": "linear", "--seed": "9", "--batch": "2", "--cfg-schedule": "interval",
-    "--cfg-interval": ("0.1", "0.9"), "--sampling-temperature": "0.8", "--top-k": "40", "--top-p": "0.9",
+    "--cfg-interval": ("0.1", "0.9"), "--cfg-every": "2", "--sampling-temperature": "0.8", "--top-k": "40",
+    "--top-p": "0.9",
 }  # fmt: skip
 NOT_OF_GENERATE = ("model", "dtype", "image", "mask", "place")
 
