@@ -64,6 +64,7 @@ WIDGETS = {
         "precision",
         "gradient_checkpointing",
     ],
+    "AmusedSpeed": ["int8", "guidance_from", "guidance_to", "guidance_every"],
 }
 WIDGETS["AmusedTrace"] = WIDGETS["AmusedSampler"]
 
