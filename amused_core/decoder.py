@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernels import linear
+from .prompted import fingerprint
 from .winograd import WinogradConv, winograd_bytes
 
 # Winograd's weights are four times the size: this much memory at most, and this share of what is free.
@@ -35,7 +36,7 @@ def fast_decoder(vq: Any) -> nn.Module | None:
         return None
     if vq.config.norm_type == "spatial" or not vq.config.lookup_from_codebook:
         return None
-    state = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
+    state = fingerprint(vq.decoder)
     known = _built.get(vq)
     if known is None or known[0] != state:
         known = _built[vq] = (state, _twin(vq.decoder, _budget()))

@@ -105,7 +105,8 @@ class PromptMemory:
 
     def recall(self, uvit: UVit, text: Text, prompts: Sequence[str], width: int, height: int) -> list[Prompted]:
         """One `Prompted` for each prompt, the same object for the same text; sizes in pixels."""
-        made_by = (uvit.attend, fingerprint(uvit), fingerprint(text.module))
+        # A twin with 8-bit products keeps copies of weights; it is another object when they change.
+        made_by = (uvit, uvit.attend, fingerprint(uvit), fingerprint(text.module))
         if made_by != self._made_by:
             self._known, self._made_by = {}, made_by
         keys = [(prompt, width, height) for prompt in prompts]

@@ -57,7 +57,7 @@ def temperatures(ratios: Tensor, temperature: tuple[float, float]) -> Tensor:
         float32 [n].
     """
     first, last = temperature
-    place = _places(ratios.detach().double().cpu())
+    place = places(ratios)
     width = place[1:] - place[:-1]
     total = 1 / width.clamp(min=1e-9)
     steps, index = total.round(), (place[:-1] * total).round()
@@ -76,8 +76,9 @@ def check_schedule(name: str) -> None:
         raise AmusedError(f"Schedule {name!r} is unknown; allowed are {', '.join(SCHEDULES)}.")
 
 
-def _places(ratios: Tensor) -> Tensor:
-    """Place of each ratio in its schedule, 0..1: equally spaced ratios are linear, all others count as cosine."""
+def places(ratios: Tensor) -> Tensor:
+    """Place of each ratio in its schedule, fp64 0..1: equally spaced ratios are linear, all others count as cosine."""
+    ratios = ratios.detach().double().cpu()
     gaps = ratios[:-1] - ratios[1:]
     linear = len(gaps) > 1 and bool((gaps - gaps[0]).abs().max() < 1e-5)
     return 1 - ratios if linear else torch.acos(ratios.clamp(0, 1)) * 2 / math.pi

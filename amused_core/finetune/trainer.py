@@ -16,9 +16,9 @@ from torch import Generator, Tensor
 from ..errors import AmusedError
 from ..training.progress import step_generator
 from . import checkpoint
-from .adapters import require
 from .lessons import Lessons
 from .masking import masked_cross_entropy, sample_masks
+from .optimizer import learning_rate, make_optimizer
 from .presets import Settings
 from .student import Student, Texts
 
@@ -56,7 +56,7 @@ class Trainer:
         self.texts, self.lessons, self.settings = texts, lessons, settings
         self.accelerator, self.mask_id, self.prior = accelerator, mask_id, prior
         self.parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-        self.inner_optimizer = _optimizer(self.parameters, settings)
+        self.inner_optimizer = make_optimizer(self.parameters, settings)
         self.student, self.optimizer = accelerator.prepare(student, self.inner_optimizer)
         self.ema = [parameter.detach().clone() for parameter in self.parameters] if settings.ema else []
         self.losses: list[float] = []
@@ -175,25 +175,6 @@ class Trainer:
         if about["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(about["scaler"])
         self.losses = list(about["losses"])
-
-
-def learning_rate(step: int, settings: Settings) -> float:
-    """Of step 0, 1, ...: rises over `warmup` steps, then is held, or falls to 0 as a cosine."""
-    factor = min(1.0, (step + 1) / (settings.warmup + 1))
-    if settings.lr_schedule == "cosine":
-        factor *= 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
-    return settings.learning_rate * factor
-
-
-def _optimizer(parameters: list[Tensor], settings: Settings) -> torch.optim.Optimizer:
-    kw = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **kw)
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except (ImportError, OSError, RuntimeError):
-        raise require("bitsandbytes") from None
-    return AdamW8bit(parameters, **kw)
 
 
 def _check_same(path: Path, about: dict[str, Any], trainer: Trainer) -> None:

@@ -53,11 +53,6 @@ class AmusedModelSampling(nn.Module):
         done = min(max(percent, 0.0), 1.0)
         return 1 - done if self.schedule == "linear" else math.cos(done * math.pi / 2)
 
-    def done(self, sigma: float) -> float:
-        """The share of the steps after which the ratio is `sigma`: what `percent_to_sigma` undoes."""
-        sigma = min(max(sigma, 0.0), 1.0)
-        return 1 - sigma if self.schedule == "linear" else math.acos(sigma) * 2 / math.pi
-
     def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
         """Nothing to scale."""
         return noise

@@ -33,13 +33,15 @@ def plain_prompts(
     """
     if not _plain(conds, options):
         return executor(model, conds, x, timestep, options)
-    given = [index for index, cond in enumerate(conds) if cond is not None]
+    given = [index for index in reversed(range(len(conds))) if conds[index] is not None]  # ComfyUI's order.
     if model.memory_required([len(given) * len(x), *x.shape[1:]]) * 1.5 >= get_free_memory(x.device):
         return executor(model, conds, x, timestep, options)
     facts = model.facts
     tokens = guards.tokens_of(x, facts.codebook_size, facts.mask_token_id)
     codes = tokens_to_codes(tokens, facts.codebook_size)  # ComfyUI makes weights of this shape.
     parts = [comfy.samplers.get_area_and_mult(conds[index][0], codes, timestep) for index in given]
+    if not all(comfy.samplers.cond_equal_size(parts[0].conditioning, part.conditioning) for part in parts):
+        return executor(model, conds, x, timestep, options)  # Texts of very different length run one by one.
     model.current_patcher.prepare_state(timestep)
     joined = comfy.samplers.cond_cat([part.conditioning for part in parts])
     joined["tokens"] = tokens.repeat(len(given), 1, 1)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...amused_core import inputs
 from ...amused_core.errors import AmusedError
 from ...amused_core.int8 import int8_problem
+from ...amused_core.schedule import places
 from . import guards
 from .uvit import INT8
+
+# Of a share of the run worked out from a float32 ratio: less than a tenth of the shortest step.
+ROUNDING = 1e-4
 
 
 def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) -> Any:
@@ -21,6 +27,9 @@ def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) ->
         AmusedError: another kind of MODEL, an empty interval, or int8 where it cannot work.
     """
     unet = guards.amused_model(model).diffusion_model
+    first, end = interval
+    if first >= end:
+        raise AmusedError(f"guidance_from is {first:g} and guidance_to {end:g}; guidance_to must be the larger one.")
     problem = int8_problem(unet) if int8 else None
     if problem is not None:
         raise AmusedError(problem)
@@ -30,6 +39,7 @@ def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) ->
     guidance = SparedGuidance(inputs.cfg_interval(interval), every)
     if guidance.spares:
         clone.model_options["sampler_calc_cond_batch_function"] = guidance
+        clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused_speed", guidance.run)
     return clone
 
 
@@ -37,33 +47,37 @@ class SparedGuidance:
     """Asks a model without its prompt only where that pays; for `sampler_calc_cond_batch_function`.
 
     Args:
-        interval: shares of the run; steps that begin outside have no guidance.
+        interval: shares of the whole schedule; steps that begin outside have no guidance.
         every: of this many guided steps the first asks, the others take its difference.
     """
 
     def __init__(self, interval: tuple[float, float], every: int) -> None:
         self.interval = interval
         self.every = every
-        self._run: Any = None
-        self._sigma, self._guided = 0.0, 0
-        self._difference: Tensor | None = None
+        self._begin(torch.ones(1))
 
     @property
     def spares(self) -> bool:
         """Whether there is anything to leave out."""
         return self.interval != (0.0, 1.0) or self.every > 1
 
+    def run(
+        self, executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: Tensor, *more: Any, **kw: Any
+    ) -> Tensor:
+        """Wraps a whole run (`WrappersMP.OUTER_SAMPLE`): it starts with nothing of another, broken off or not."""
+        self._begin(sigmas)
+        try:
+            return executor(noise, latent, sampler, sigmas, *more, **kw)
+        finally:
+            self._difference = None
+
     def __call__(self, args: dict[str, Any]) -> list[Tensor]:
         """The predictions for both conditions, as ComfyUI's own function gives them."""
-        conds, x, sigma = args["conds"], args["input"], args["sigma"]
+        conds, x = args["conds"], args["input"]
         if len(conds) != 2 or conds[1] is None:
             return self._predict(conds, args)
-        now = float(sigma.max())
-        if now >= self._sigma or args["model_options"] is not self._run:  # Ratios fall within a run.
-            self._guided, self._difference = 0, None
-        self._sigma, self._run = now, args["model_options"]
-        done = args["model"].model_sampling.done(now)
-        if not self.interval[0] - 1e-6 <= done < self.interval[1] - 1e-6:
+        done = self._places[(self._sigmas - args["sigma"].max().cpu()).abs().argmin()]
+        if not self.interval[0] - ROUNDING <= done < self.interval[1] - ROUNDING:
             alone = self._predict([conds[0], None], args)[0]
             return [alone, alone]
         fresh = self._guided % self.every == 0 or self._difference is None or self._difference.shape != x.shape
@@ -75,6 +89,11 @@ class SparedGuidance:
         if self.every > 1:
             self._difference = both[0] - both[1]
         return both
+
+    def _begin(self, sigmas: Tensor) -> None:
+        self._sigmas, self._places = sigmas.cpu(), places(sigmas)
+        self._guided = 0
+        self._difference: Tensor | None = None
 
     @staticmethod
     def _predict(conds: list[Any], args: dict[str, Any]) -> list[Tensor]:

@@ -28,10 +28,11 @@ from amused_core.finetune import adapters, checkpoint, curve, masking, presets
 from amused_core.finetune.data import Report, fit, read_examples
 from amused_core.finetune.devices import make_accelerator
 from amused_core.finetune.lessons import Lessons, encode
+from amused_core.finetune.optimizer import learning_rate
 from amused_core.finetune.presets import Settings, preset
 from amused_core.finetune.run import LORA, STATE, Plan, Run
 from amused_core.finetune.student import FrozenTexts, Student, make_student
-from amused_core.finetune.trainer import START, Trainer, learning_rate
+from amused_core.finetune.trainer import START, Trainer
 from amused_core.text import TextEmbedding
 from amused_core.training.progress import step_generator
 from tests.tiny import MASK_ID

@@ -1,0 +1,400 @@
+"""The short way for plain prompts, and 'aMUSEd speed': the tokens of ComfyUI's own way, and of `generate`."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from amused_core import load_model
+from tests.comfy import graphs
+from tests.comfy.graphs import same
+from tests.comfy.harness import GraphError
+from tests.comfy.test_memory import partly
+
+LONG, LONGER = "a red apple on a plate ", "a red apple on a blue plate, " * 6
+SAMPLERS = {"all in one": graphs.sample, "ksampler": graphs.ksampler, "custom": graphs.custom}
+QUERY = "transformer_layers.0.attn1.to_q.weight"
+
+
+@pytest.fixture(scope="module", params=["tiny", "tiny512"])
+def shape(request, comfy):
+    """The model's name, and the same model without ComfyUI."""
+    return request.param, load_model(comfy.models / "amused" / request.param, device="cpu")
+
+
+@pytest.fixture
+def ways(comfy, monkeypatch):
+    """For each pass of any aMUSEd model: whether it went the short way."""
+    seen, model = [], comfy.module("nodes.host.model").AmusedBaseModel
+    original = model._apply_model
+
+    def watched(self, *args, **kw):
+        seen.append("tokens" in kw)
+        return original(self, *args, **kw)
+
+    monkeypatch.setattr(model, "_apply_model", watched)
+    return seen
+
+
+def own_way(patcher):
+    """A clone without the short way."""
+    from comfy.patcher_extension import WrappersMP
+
+    clone = patcher.clone()
+    clone.remove_wrappers_with_key(WrappersMP.CALC_COND_BATCH, "amused")
+    return clone
+
+
+def run(comfy, patcher, loader, positive=None, change=None, batch=1, **settings):
+    """What a KSampler gets from the model in each step, and what it draws."""
+    seen, clone, text = [], patcher.clone(), graphs.prompts(comfy, loader)
+    clone.set_model_sampler_post_cfg_function(
+        lambda args: seen.append((args["cond_denoised"], args["uncond_denoised"])) or args["denoised"]
+    )
+    if change is not None:
+        change(clone)
+    positive = text if positive is None else comfy.give(positive)
+    wires = {"model": comfy.give(clone), "positive": positive, "text": text}
+    drawn = comfy.run(graphs.ksampler(comfy, loader, graphs.empty(comfy, loader, 36, 20, batch), **wires, **settings))
+    return [logits for pair in seen for logits in pair], drawn
+
+
+def equal(one, two):
+    """Whether two runs had the same logits, bit for bit, and the same tokens."""
+    (logits, drawn), (others, other) = one, two
+    assert len(logits) == len(others) == 12
+    return all(map(torch.equal, logits, others)) and same(drawn, other)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+@pytest.mark.parametrize("name", ["tiny", "tiny512"])
+def test_plain_prompts_are_the_same_the_short_way(comfy, ways, name, cfg, batch):
+    loader = graphs.load(comfy, name)
+    patcher = comfy.run(loader)
+    short = run(comfy, patcher, loader, batch=batch, cfg=cfg)
+    assert ways == [True] * 6
+    long = run(comfy, own_way(patcher), loader, batch=batch, cfg=cfg)
+    assert ways[6:] == [False] * 6
+    assert equal(short, long)
+
+
+def conditioning(comfy, loader, text="a red apple", **more):
+    """CONDITIONING of one entry."""
+    ((hidden, facts),) = comfy.run(comfy.node("CLIPTextEncode", clip=(loader, 1), text=text))
+    return [[hidden, {**facts, **more}]]
+
+
+@pytest.mark.parametrize(("text", "short"), [(LONG, True), (LONGER, False)])
+def test_long_prompts(comfy, ways, text, short):
+    """ComfyUI runs texts of very different length one by one, and repeats the shorter one where they are alike."""
+    loader = graphs.load(comfy)
+    patcher, positive = comfy.run(loader), conditioning(comfy, loader, text)
+    assert positive[0][0].shape[1] == {LONG: 48, LONGER: 192}[text]
+    one = run(comfy, patcher, loader, positive)
+    assert ways == ([True] * 6 if short else [False] * 12)
+    assert equal(one, run(comfy, own_way(patcher), loader, positive))
+
+
+def half_mask():
+    mask = torch.zeros(1, 20, 36)
+    mask[:, :, :16] = 1
+    return mask
+
+
+def special(name):
+    """What a conditioning that is not plain holds."""
+    import comfy.hooks
+
+    return {
+        "area": {"area": (4, 4, 0, 0)},
+        "mask": {"mask": half_mask(), "set_area_to_bounds": False, "mask_strength": 1.0},
+        "range": {"start_percent": 0.2, "end_percent": 0.7},
+        "strength": {"strength": 0.5},
+        "hooks": {"hooks": comfy.hooks.HookGroup()},
+        "default": {"default": True},
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["area", "mask", "range", "strength", "hooks", "default"])
+def test_special_prompts_go_comfyuis_own_way(comfy, ways, name):
+    loader = graphs.load(comfy)
+    patcher, positive = comfy.run(loader), conditioning(comfy, loader, **special(name))
+    one = run(comfy, patcher, loader, positive)
+    assert ways and not any(ways)
+    assert equal(one, run(comfy, own_way(patcher), loader, positive))
+
+
+def test_several_prompts_go_comfyuis_own_way(comfy, ways):
+    loader = graphs.load(comfy)
+    positive = conditioning(comfy, loader) + conditioning(comfy, loader, "two blue cats")
+    run(comfy, comfy.run(loader), loader, positive)
+    assert ways and not any(ways)
+
+
+def wrapped_function(clone):
+    clone.set_model_unet_function_wrapper(lambda apply, args: apply(args["input"], args["timestep"], **args["c"]))
+
+
+def wrapped_model(clone):
+    from comfy.patcher_extension import WrappersMP
+
+    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", lambda executor, *args, **kw: executor(*args, **kw))
+
+
+def patched_attention(clone):
+    clone.set_model_attn1_patch(lambda q, k, v, options: (q, k, v))
+
+
+@pytest.mark.parametrize("change", [wrapped_function, wrapped_model, patched_attention])
+def test_changed_models_go_comfyuis_own_way(comfy, ways, change):
+    loader = graphs.load(comfy)
+    run(comfy, comfy.run(loader), loader, change=change)
+    assert ways and not any(ways)
+
+
+def test_little_memory_goes_comfyuis_own_way(comfy, ways, monkeypatch):
+    loader = graphs.load(comfy)
+    patcher = comfy.run(loader)
+    monkeypatch.setattr(comfy.module("nodes.host.plain"), "get_free_memory", lambda device: 0)
+    run(comfy, patcher, loader)
+    assert ways and not any(ways)
+
+
+def speed(comfy, model, **settings):
+    """AmusedSpeed that leaves everything as it is, but for `settings`."""
+    own = {"int8": False, "guidance_from": 0.0, "guidance_to": 1.0, "guidance_every": 1}
+    return comfy.node("AmusedSpeed", model=model, **(own | settings))
+
+
+@pytest.mark.parametrize("build", SAMPLERS.values(), ids=SAMPLERS)
+def test_neutral_settings_change_nothing(comfy, start, build):
+    loader, text, latent = start
+    plain, got = comfy.run(
+        build(comfy, loader, latent, text), build(comfy, loader, latent, text, model=speed(comfy, loader))
+    )
+    assert same(plain, got)
+
+
+SETTINGS = {
+    "first half": ({"guidance_to": 0.5}, {"cfg_interval": (0, 0.5)}),
+    "middle": ({"guidance_from": 0.2, "guidance_to": 0.7}, {"cfg_interval": (0.2, 0.7)}),
+    "every second": ({"guidance_every": 2}, {"cfg_every": 2}),
+    "every third of a part": (
+        {"guidance_from": 0.1, "guidance_to": 0.9, "guidance_every": 3},
+        {"cfg_interval": (0.1, 0.9), "cfg_every": 3},
+    ),
+    "int8": ({"int8": True}, {"int8": True}),
+    "all": (
+        {"int8": True, "guidance_to": 0.5, "guidance_every": 2},
+        {"int8": True, "cfg_interval": (0, 0.5), "cfg_every": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("task", ["text", "image", "mask"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_same_as_generate(comfy, shape, name, task):
+    """Also from the middle of the schedule, and under a mask, where the schedule is another."""
+    model, headless = shape
+    here, there = SETTINGS[name]
+    picture, mask = graphs.picture(2), graphs.block_mask().expand(2, -1, -1)
+    loader = graphs.load(comfy, model)
+    start = graphs.empty(comfy, loader, batch=2)
+    given, denoise = {}, 1.0
+    if task != "text":
+        start = comfy.node("VAEEncode", pixels=comfy.give(picture), vae=(loader, 2))
+        given, denoise = {"image": picture, "strength": 0.6}, 0.6
+    if task == "mask":
+        start = comfy.node("SetLatentNoiseMask", samples=start, mask=comfy.give(mask))
+        given["mask"] = mask
+    plain, want = (
+        headless.generate("a red apple", **given, steps=12, cfg=3.0, seed=11, batch_size=2, **more).tokens
+        for more in ({}, there)
+    )
+    node = graphs.sample(comfy, loader, start, model=speed(comfy, loader, **here), seed=11, steps=12, denoise=denoise)
+    assert torch.equal(graphs.tokens(comfy.run(node)), want)
+    assert not torch.equal(plain, want), "the settings have no effect here"
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({}, [4, 4, 4, 4, 4, 4]),
+        ({"guidance_to": 0.5}, [4, 4, 4, 2, 2, 2]),
+        ({"guidance_from": 0.5}, [2, 2, 2, 4, 4, 4]),
+        ({"guidance_every": 2}, [4, 2, 4, 2, 4, 2]),
+        ({"guidance_every": 3, "guidance_from": 0.16}, [2, 4, 2, 2, 4, 2]),
+        ({"guidance_every": 100}, [4, 2, 2, 2, 2, 2]),
+    ],
+)
+@pytest.mark.parametrize("build", SAMPLERS.values(), ids=SAMPLERS)
+def test_rows_are_left_out(comfy, start, settings, rows, build):
+    loader, text, _ = start
+    patcher, seen = comfy.run(loader), []
+    hook = patcher.model.diffusion_model.embed.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    try:
+        model = speed(comfy, comfy.give(patcher), **settings)
+        comfy.run(build(comfy, loader, graphs.empty(comfy, loader, batch=2), text, model=model))
+    finally:
+        hook.remove()
+    assert seen == rows
+
+
+def test_every_boundary_is_met(comfy):
+    """A step that begins at `guidance_to` has no guidance any more, whatever the rounding of its ratio."""
+    from amused_core.schedule import mask_ratios
+
+    guidance = comfy.module("nodes.host.speed").SparedGuidance
+    for schedule in ("cosine", "linear"):
+        for steps in (2, 7, 100, 1000):
+            ratios = mask_ratios(steps, schedule)
+            for step in {1, steps // 3, steps // 2, steps - 1} - {0}:
+                one = guidance((0.0, step / steps), 1)
+                one._begin(ratios)
+                seen = []
+                one._predict = lambda conds, args, seen=seen: seen.append(conds[1]) or [torch.zeros(1), torch.zeros(1)]
+                for ratio in ratios[max(step - 1, 0) : step + 1]:
+                    one({"conds": [1, 2], "input": torch.zeros(1), "sigma": ratio[None]})
+                assert seen == [2, None][: len(seen)], (schedule, steps, step)
+
+
+def advanced(comfy, loader, latent, text, model, seed=3, **_):
+    """SamplerCustomAdvanced with a CFGGuider."""
+    return comfy.node(
+        "SamplerCustomAdvanced",
+        noise=comfy.node("RandomNoise", noise_seed=seed),
+        guider=comfy.node("CFGGuider", model=model, positive=text, negative=(text, 1), cfg=3.0),
+        sampler=graphs.sampler(comfy),
+        sigmas=comfy.node("AmusedScheduler", model=loader, schedule="auto", steps=6, denoise=1.0),
+        latent_image=latent,
+    )
+
+
+def seeded(build, seed):
+    return {"noise_seed" if build is graphs.custom else "seed": seed}
+
+
+@pytest.mark.parametrize("build", [*SAMPLERS.values(), advanced], ids=[*SAMPLERS, "advanced"])
+def test_a_second_run_is_as_the_first(comfy, start, build):
+    loader, text, latent = start
+    settings = {"int8": True, "guidance_to": 0.9, "guidance_every": 3}
+    used = comfy.give(comfy.run(speed(comfy, loader, **settings)))
+    for seed in (4, 5):
+        last = comfy.run(build(comfy, loader, latent, text, model=used, **seeded(build, seed)))
+    new = comfy.give(comfy.run(speed(comfy, comfy.give(comfy.run(loader).clone()), **settings)))
+    assert same(last, comfy.run(build(comfy, loader, latent, text, model=new, **seeded(build, 5))))
+
+
+def test_a_run_that_was_broken_off_leaves_nothing(comfy, start):
+    """The next one begins at a lower ratio, as if it went on."""
+    from comfy.model_management import InterruptProcessingException
+
+    loader, text, latent = start
+    faster = comfy.module("nodes.host.speed").faster
+    given = comfy.give(graphs.latent(seed=8))
+
+    def last(model):
+        return comfy.run(graphs.sample(comfy, loader, given, text, model=comfy.give(model), denoise=0.5))
+
+    def stop(value):
+        raise InterruptProcessingException
+
+    used = faster(comfy.run(loader), False, (0.0, 1.0), 4)
+    comfy.on_progress = stop
+    try:
+        with pytest.raises(GraphError, match="interrupted"):
+            comfy.run(graphs.sample(comfy, loader, latent, text, model=comfy.give(used)))
+    finally:
+        comfy.on_progress = None
+    assert used.model_options["sampler_calc_cond_batch_function"]._difference is None
+    assert same(last(used), last(faster(comfy.run(loader), False, (0.0, 1.0), 4)))
+
+
+def test_int8_uses_patched_weights(comfy, start):
+    """A LoRA's patch is in the weights when the 8-bit ones are made, and out of them again afterwards."""
+    loader, text, latent = start
+    patcher, headless = comfy.run(loader), load_model(comfy.models / "amused" / "tiny", device="cpu")
+    weight = headless.transformer.get_parameter(QUERY)
+    delta = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    patched = patcher.clone()
+    assert patched.add_patches({f"diffusion_model.{QUERY}": (delta,)})
+
+    def drawn(model):
+        return comfy.run(graphs.sample(comfy, loader, latent, text, model=speed(comfy, comfy.give(model), int8=True)))
+
+    def wanted():
+        return headless.generate("a red apple", steps=6, cfg=3.0, seed=3, int8=True).tokens
+
+    plain, changed, after = drawn(patcher), drawn(patched), drawn(patcher.clone())
+    assert same(plain, after) and torch.equal(graphs.tokens(plain), wanted())
+    with torch.no_grad():
+        weight.add_(delta)
+    assert torch.equal(graphs.tokens(changed), wanted()) and not same(plain, changed)
+
+
+def test_int8_follows_a_lora_put_on_after_it(comfy, start):
+    """The order of the nodes does not matter."""
+    loader, text, latent = start
+    faster, patcher = comfy.module("nodes.host.speed").faster, comfy.run(loader)
+    delta = {f"diffusion_model.{QUERY}": (torch.randn(32, 32, generator=torch.Generator().manual_seed(0)),)}
+    before, after = patcher.clone(), faster(patcher, True, (0.0, 1.0), 1)
+    before.add_patches(delta)
+    after.add_patches(delta)
+    models = (faster(before, True, (0.0, 1.0), 1), after)
+    one, two = comfy.run(*(graphs.sample(comfy, loader, latent, text, model=comfy.give(m)) for m in models))
+    assert same(one, two)
+
+
+def test_int8_is_refused_where_weights_are_elsewhere(comfy):
+    uvit_module = comfy.module("nodes.host.uvit")
+    patcher = comfy.run(graphs.load(comfy)).clone()
+    uvit, tokens = patcher.model.diffusion_model, torch.zeros(1, 4, 4, dtype=torch.int64)
+    given = (tokens, torch.zeros(1, 3, 32), torch.zeros(1, 32), torch.zeros(1, 5), {uvit_module.INT8: True})
+    comfy.fresh()
+    assert partly(patcher, 0.5)
+    try:
+        with pytest.raises(ValueError, match="int8 needs the whole model in memory in fp32; take 'aMUSEd speed' out"):
+            uvit(*given)
+    finally:
+        patcher.unpatch_model()
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_int8_is_refused_in_half_precision(comfy, dtype):
+    loader = graphs.load(comfy, dtype=dtype)
+    with pytest.raises(GraphError, match=r"int8 works in fp32 on a CPU only, and this model is in \w+ on 'cpu'.*\.$"):
+        comfy.run(speed(comfy, loader, int8=True))
+    text, latent = graphs.prompts(comfy, loader), graphs.empty(comfy, loader)
+    model = speed(comfy, loader, guidance_to=0.5)
+    assert comfy.run(graphs.sample(comfy, loader, latent, text, model=model))["samples"].min() >= 1
+
+
+def test_other_models_are_refused(comfy):
+    with pytest.raises(GraphError, match="This MODEL is a dict, not aMUSEd; connect the MODEL of 'Load aMUSEd'."):
+        comfy.run(speed(comfy, comfy.give(SimpleNamespace(model={}))))
+
+
+@pytest.mark.parametrize(("first", "last"), [(0.5, 0.5), (0.7, 0.3), (1.0, 1.0), (0.0, 0.0)])
+def test_an_empty_interval_is_refused(comfy, first, last):
+    with pytest.raises(
+        GraphError, match=f"guidance_from is {first:g} and guidance_to {last:g}; guidance_to must be .*one.$"
+    ):
+        comfy.run(speed(comfy, graphs.load(comfy), guidance_from=first, guidance_to=last))
+
+
+def test_neutral_settings_add_nothing(comfy):
+    """Nothing slows the plain model down."""
+    patcher = comfy.run(speed(comfy, graphs.load(comfy)))
+    assert "sampler_calc_cond_batch_function" not in patcher.model_options
+    assert comfy.module("nodes.host.uvit").INT8 not in patcher.model_options["transformer_options"]
+
+
+def test_the_given_model_is_left_alone(comfy):
+    loader = graphs.load(comfy)
+    before, faster = comfy.run(loader, speed(comfy, loader, int8=True, guidance_to=0.5))
+    assert comfy.module("nodes.host.uvit").INT8 in faster.model_options["transformer_options"]
+    assert comfy.module("nodes.host.uvit").INT8 not in before.model_options["transformer_options"]
+    assert "sampler_calc_cond_batch_function" not in before.model_options
