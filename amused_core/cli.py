@@ -99,20 +99,13 @@ def save(options: argparse.Namespace) -> int:
 
 def _load_lora(model: Any, text: str) -> dict[str, Any]:
     """Loads what `--lora` says; returns what the picture's metadata say of it."""
+    from .lora.argument import split_lora
+
     path, strength = split_lora(text)
     lora = model.load_lora(path, strength)
     if warning := lora.warning():
         print(f"amused: {warning}", file=sys.stderr)
     return {"name": lora.name, "strength": strength}
-
-
-def split_lora(text: str) -> tuple[str, float]:
-    """FILE[:STRENGTH] as path and strength (1 unless told); a Windows drive's colon is part of the path."""
-    path, _, strength = text.rpartition(":")
-    try:
-        return (path, float(strength)) if path and not Path(text).exists() else (text, 1.0)
-    except ValueError:
-        return text, 1.0
 
 
 def _show_step(step: Any) -> None:

@@ -14,6 +14,7 @@ def add_eval(command: argparse.ArgumentParser) -> None:
     """Adds the options of `amused eval`. Importing this module loads nothing else."""
     add = command.add_argument
     add("--model", metavar="PATH", help="a folder or .safetensors file (default: the model that ships here)")
+    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="a style on top of the model; may be repeated")
     add("--output", default="evaluation", metavar="FOLDER", help="report, table, plot, pictures (default: evaluation)")
     add("--full", action="store_true", help=f"{FULL} pictures a cell instead of {QUICK}")
     add("--count", type=int, metavar="N", help="pictures a cell")
@@ -43,6 +44,7 @@ def add_eval(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`amused eval`: measures a model and writes the report."""
+    from ..lora.argument import split_lora
     from .cells import SWEPT, sweep
     from .plan import TASKS, Plan
     from .prompts import SETS
@@ -63,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         batch=options.batch,
         reference=options.reference is not None,
+        loras=tuple(split_lora(item) for item in options.lora or ()),
         load={"dtype": options.dtype, "device": options.device, "attention": options.attention},
     )
     print(evaluate(plan))

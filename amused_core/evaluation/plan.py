@@ -34,6 +34,7 @@ class Plan:
         batch: pictures drawn at a time.
         reference: also run diffusers' pipeline.
         load: further arguments of `load_model`.
+        loras: (file, strength) of each LoRA to put on the model.
     """
 
     model: str | None
@@ -46,6 +47,7 @@ class Plan:
     batch: int = 25
     reference: bool = False
     load: dict[str, Any] = field(default_factory=dict)
+    loras: tuple[tuple[str, float], ...] = ()
 
 
 def check(plan: Plan) -> None:

@@ -38,6 +38,8 @@ def evaluate(plan: Plan) -> Path:
     """
     check(plan)
     model = load_model(plan.model, **plan.load)
+    for file, strength in plan.loras:
+        model.load_lora(file, strength)
     for settings in plan.settings:
         full = full_settings(model, settings)
         if plan.reference:
@@ -148,7 +150,7 @@ class _Run:
     def _report(self) -> Path:
         plan, model = self.plan, self.model
         content = {
-            "model": {"name": model.checkpoint.name, "digest": self.digest, "recommended": _plain(model)},
+            "model": {"name": _name(model, self.plan), "digest": self.digest, "recommended": _plain(model)},
             "pictures": plan.count,
             "seed": plan.seed,
             "batch": plan.batch,
@@ -178,3 +180,7 @@ def _tell(name: str) -> Callable[[int, int], None]:
         print(f"\r{name}: {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     return tell
+
+
+def _name(model: AmusedModel, plan: Plan) -> str:
+    return " + ".join([model.checkpoint.name, *(f"{Path(file).name}:{strength:g}" for file, strength in plan.loras)])

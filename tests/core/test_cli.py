@@ -74,7 +74,8 @@ def test_every_flag_reaches_generate(amused, png: Path, monkeypatch: pytest.Monk
         "--cfg-every": "2",
     }  # fmt: skip
     flat = [part for pair in options.items() for part in pair]
-    assert amused("a red apple", *flat, "--fast", "--int8", "--temperature", "3", "0.5", "--cfg-interval", "0.2", "0.8") == 0
+    flat += ["--fast", "--int8", "--temperature", "3", "0.5", "--cfg-interval", "0.2", "0.8"]
+    assert amused("a red apple", *flat) == 0
     assert isinstance(seen.pop("image"), Image.Image) and isinstance(seen.pop("mask"), Image.Image)
     assert callable(seen.pop("on_step")) and seen.pop("model")
     assert seen.pop("temperature") in ([3.0, 0.5], (3.0, 0.5))

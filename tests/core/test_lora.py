@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from amused_core import AmusedError, load_model
-from amused_core.cli import main, split_lora
+from amused_core.cli import main
+from amused_core.lora.argument import split_lora
 from tests import loras
 from tests.loras import ATTENTION, FORMS, STRANGER, TEXT, UVIT, factors
 
