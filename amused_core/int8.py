@@ -83,6 +83,6 @@ def _build(uvit: nn.Module) -> nn.Module:
 
 
 def _kept(name: str) -> bool:
-    if name.rpartition(".")[2] in _ONCE or name.endswith(_TEXT):
+    if not set(_ONCE).isdisjoint(name.split(".")) or name.endswith(_TEXT):
         return True
     return "attention_blocks" in name and name.endswith(("to_k", "to_v"))

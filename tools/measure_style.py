@@ -3,7 +3,8 @@
     python tools/measure_style.py STYLE.png LORA.safetensors "a {thing} on a dotted background"
 
 Style is compared by the correlations of feature maps (Gram matrices, Gatys et al. 2016) on the fixed random filters of
-`amused eval`; the distance is relative: 0 is the style picture itself, 1 the mean distance of the pictures before.
+`amused eval`, in the four corners, which show the ground. The distance is relative: 0 is the style picture itself, 1
+the mean distance of the pictures before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-COUNT, SEED = 100, 0
+COUNT, SEED, CORNER = 100, 0, 32
 
 
 def main(style: str, lora: str, template: str) -> None:
@@ -42,11 +43,13 @@ def main(style: str, lora: str, template: str) -> None:
 
 
 def grams(planes: Any) -> list[Any]:
-    """The Gram matrices of every layer's maps, float32 [B,C,C] each."""
+    """The Gram matrices of every layer's maps in the corners of [B,3,H,W] pictures, float32 [B,C,C] each."""
     from amused_core.evaluation.features import maps
 
-    flat = [layer.flatten(2) for layer in maps(planes)]
-    return [layer @ layer.transpose(1, 2) / layer.shape[-1] for layer in flat]
+    ends = (slice(0, CORNER), slice(-CORNER, None))
+    corners = [maps(planes[:, :, down, across]) for down in ends for across in ends]
+    flat = [[layer.flatten(2) for layer in layers] for layers in zip(*corners, strict=True)]
+    return [sum(part @ part.transpose(1, 2) for part in parts) for parts in flat]
 
 
 def apart(found: list[Any], wanted: list[Any]) -> Any:

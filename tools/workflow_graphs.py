@@ -285,6 +285,130 @@ def seeing_inside() -> Workflow:
     return flow
 
 
+DOTTED = [f"a {thing} on a dotted background" for thing in ("fish", "star", "guitar", "apple")]
+KEEP = "\n".join(
+    f"a {thing} on a {color} background"
+    for thing, color in (
+        ("cat", "red"),
+        ("bus", "yellow"),
+        ("tree", "green"),
+        ("crown", "purple"),
+        ("rabbit", "white"),
+        ("key", "pink"),
+        ("banana", "orange"),
+        ("house", "black"),
+    )
+)
+
+
+def together(flow: Workflow, load: Node, model: Output, texts: list[Node], start: Node, name: str, title: str) -> None:
+    """A picture of each of `texts` from one MODEL, saved as a batch."""
+    batch: Node | None = None
+    for words in texts:
+        sockets = {"model": model, "positive": words[0], "negative": words[1], "latent_image": start[0]}
+        drawn = flow.add("AmusedSampler", seed=1, **sockets, **SETTINGS)
+        batch = drawn if batch is None else flow.add("LatentBatch", samples1=batch[0], samples2=drawn[0])
+    save(flow, decode(flow, load, batch)[0], name, title)
+
+
+def dotted_picture(flow: Workflow, load: Node) -> Node:
+    """A carrot on white dots, made of stock nodes: the ground is where the picture is blue."""
+    words = prompt(flow, load, "a carrot on a blue background", "What the picture shows")
+    start = empty(flow, load)
+    drawn = sampler(flow, load, words, start[0], seed=1)
+    carrot = decode(flow, load, drawn)
+    size = {"batch_size": 1}
+    ground = flow.add("EmptyImage", "Ground", width=16, height=16, color=0x5896EC, **size)
+    dot = flow.add("EmptyImage", "Dot", width=8, height=8, color=0xFFFFFF, **size)
+    place = {"resize_source": False}
+    dots = flow.add("ImageCompositeMasked", "One dot", destination=ground[0], source=dot[0], x=4, y=4, **place)
+    for direction in ("right", "down") * 3:
+        plain = {"match_image_size": True, "spacing_width": 0, "spacing_color": "white"}
+        dots = flow.add("ImageStitch", "Twice as many", image1=dots[0], image2=dots[0], direction=direction, **plain)
+    blue = flow.add("ImageToMask", "Where it is blue", image=carrot[0], channel="blue")
+    around = flow.add("ThresholdMask", mask=blue[0], value=0.5)
+    return flow.add(
+        "ImageCompositeMasked",
+        "The picture to learn from",
+        destination=carrot[0],
+        source=dots[0],
+        mask=around[0],
+        x=0,
+        y=0,
+        **place,
+    )
+
+
+def train_a_style() -> Workflow:
+    """A LoRA from one picture, and what it changes."""
+    flow = Workflow(
+        "train_a_style",
+        "## Train a style from one picture\n\n"
+        "**Train aMUSEd LoRA** learns the dotted ground of one picture, and the model then draws other things on it, "
+        "though it did not know the word *dotted*. It takes half a minute to a minute on a CPU.\n\n"
+        "The node needs two packages in ComfyUI's Python: `pip install peft accelerate`.\n\n"
+        "- `text` says what the picture shows, and has a word that will stand for the style.\n"
+        "- `keep` has prompts that the model is to go on drawing as it does.\n"
+        "- Values of 0 are those of the preset.\n\n"
+        "To keep the LoRA, connect its output `lora` to the stock **Save LoRA Weights** and move the file to "
+        "`models/loras`; the workflow *use_a_style* loads one.\n\n"
+        "The picture is put together from stock nodes, so that nothing has to be downloaded. To learn from your own, "
+        "put a **Load Image** node in its place. The embedded model takes on a new patterned ground, hardly anything "
+        "else; the large models learn real styles, on a graphics card.",
+    )
+    load = loader(flow)
+    picture = dotted_picture(flow, load)
+    flow.frame("The picture to learn from", *flow.nodes[1:])
+    shown = save(flow, picture[0], "amused/style_picture", "The picture")
+    flow.row()
+    trained = flow.add(
+        "AmusedTrainLora",
+        model=load[0],
+        clip=load[1],
+        vae=load[2],
+        image=picture[0],
+        text="a carrot on a dotted background",
+        preset="style",
+        steps=0,
+        learning_rate=0.0,
+        rank=0,
+        batch_size=0,
+        seed=0,
+        keep=KEEP,
+        preview_every=10,
+        precision="fp32",
+        gradient_checkpointing=False,
+    )
+    flow.add("LossGraphNode", loss=trained[2], filename_prefix="amused_loss")
+    start = empty(flow, load)
+    texts = [prompt(flow, load, text) for text in DOTTED]
+    together(flow, load, load[0], texts, start, "amused/style_before", "Before")
+    together(flow, load, trained[0], texts, start, "amused/style_after", "After")
+    return flow
+
+
+def use_a_style() -> Workflow:
+    """A LoRA on top of the model."""
+    flow = Workflow(
+        "use_a_style",
+        "## Use a style\n\n"
+        "**Load aMUSEd LoRA** puts a LoRA, a trained style or subject, on the model. *embedded: dotted* comes with the "
+        "pack and teaches the embedded model the word *dotted*; the workflow *train_a_style* shows how it was made. "
+        "Compare with a strength of 0, or with *none*.\n\n"
+        "Your own LoRAs go into `models/loras`, then press R. They are in the format of diffusers, peft or kohya, and "
+        "each fits only the model that it was trained on.",
+    )
+    load = loader(flow)
+    strengths = {"strength_model": 1.0, "strength_clip": 1.0}
+    styled = flow.add("AmusedLoraLoader", model=load[0], clip=load[1], lora_name="embedded: dotted", **strengths)
+    words = flow.add("AmusedTextEncode", clip=styled[1], positive=DOTTED[0], negative="", **MICRO)
+    start = empty(flow, load)
+    sockets = {"model": styled[0], "positive": words[0], "negative": words[1], "latent_image": start[0]}
+    drawn = flow.add("AmusedSampler", seed=1, **sockets, **SETTINGS)
+    save(flow, decode(flow, load, drawn)[0], "amused/use_a_style")
+    return flow
+
+
 WORKFLOWS: tuple[Callable[[], Workflow], ...] = (
     text_to_image,
     image_to_image,
@@ -293,4 +417,6 @@ WORKFLOWS: tuple[Callable[[], Workflow], ...] = (
     regional_prompts,
     batch_of_variations,
     seeing_inside,
+    train_a_style,
+    use_a_style,
 )

@@ -10,6 +10,7 @@ import comfy.lora
 import folder_paths
 from torch import Size, nn
 
+from ...amused_core.checkpoint import EMBEDDED
 from ...amused_core.errors import AmusedError
 from ...amused_core.lora import Lora, fit, read_lora
 from ...amused_core.lora.file import PEFT_CONFIG
@@ -18,14 +19,16 @@ from .clip import AmusedClipModel
 
 FOLDER = "loras"
 NONE = "none"
+# Come with the pack, for the embedded model. Not the name of a file: those end in .safetensors.
+OWN = {"embedded: dotted": EMBEDDED / "loras" / "dotted.safetensors"}
 # Where the two parts are among the weights of a MODEL and of a CLIP.
 PREFIXES = {"transformer": "diffusion_model.", "text_encoder": "clip_l.transformer."}
 logger = logging.getLogger(__name__)
 
 
 def names() -> list[str]:
-    """What the node offers: none, and the `.safetensors` files in ComfyUI's folders for LoRAs."""
-    return [NONE, *(name for name in folder_paths.get_filename_list(FOLDER) if name.endswith(".safetensors"))]
+    """What the node offers: none, those of the pack, and the `.safetensors` files in ComfyUI's folders for LoRAs."""
+    return [NONE, *OWN, *(name for name in folder_paths.get_filename_list(FOLDER) if name.endswith(".safetensors"))]
 
 
 def fingerprint(name: str) -> list[tuple[str, int, int]]:
@@ -58,6 +61,8 @@ def load(model: Any, clip: Any, name: str, strength_model: float, strength_clip:
 
 
 def _path(name: str) -> Path:
+    if name in OWN:
+        return OWN[name]
     path = folder_paths.get_full_path(FOLDER, name)
     if path is None:
         raise AmusedError(f"The LoRA {name!r} is not there; allowed are {', '.join(names())}.")

@@ -283,7 +283,7 @@ def seeded(build, seed):
 @pytest.mark.parametrize("build", [*SAMPLERS.values(), advanced], ids=[*SAMPLERS, "advanced"])
 def test_a_second_run_is_as_the_first(comfy, start, build):
     loader, text, latent = start
-    settings = {"int8": True, "guidance_to": 0.9, "guidance_every": 3}
+    settings = {"int8": True, "guidance_to": 0.7, "guidance_every": 3}
     used = comfy.give(comfy.run(speed(comfy, loader, **settings)))
     for seed in (4, 5):
         last = comfy.run(build(comfy, loader, latent, text, model=used, **seeded(build, seed)))
@@ -303,7 +303,8 @@ def test_a_run_that_was_broken_off_leaves_nothing(comfy, start):
         return comfy.run(graphs.sample(comfy, loader, given, text, model=comfy.give(model), denoise=0.5))
 
     def stop(value):
-        raise InterruptProcessingException
+        if value == 2:
+            raise InterruptProcessingException
 
     used = faster(comfy.run(loader), False, (0.0, 1.0), 4)
     comfy.on_progress = stop

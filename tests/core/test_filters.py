@@ -189,9 +189,12 @@ def test_ends_of_the_weights() -> None:
     ],
     ids=str,
 )
-def test_passes_of_the_network(model: AmusedModel, picture: Tensor, options: dict[str, Any], rows: list[int]) -> None:
+def test_passes_of_the_network(
+    model: AmusedModel, picture: Tensor, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], rows: list[int]
+) -> None:
     """Rows of each call: a step without guidance leaves out the unconditional one."""
     seen: list[int] = []
+    monkeypatch.setattr(model, "reuse", False)
     hook = model.transformer.embed.register_forward_hook(lambda module, given, out: seen.append(len(given[0])))
     run(model, image=picture if "strength" in options else None, **options)
     hook.remove()

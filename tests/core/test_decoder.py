@@ -1,0 +1,236 @@
+"""The decoder for CPUs: the same picture as diffusers' own, part by part and as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amused_core import decoder, load_model
+from amused_core.decoder import FoldedUpsample, PointwiseConv, fast_decoder
+from amused_core.vq import VQ
+from amused_core.winograd import WinogradConv, winograd_bytes
+from tests.tiny import tiny_vq
+
+SIZES = [(1, 1), (1, 6), (5, 1), (4, 4), (2, 3), (7, 9), (13, 8), (34, 19)]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def convolution(inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+    for index, parameter in enumerate(conv.parameters()):
+        parameter.data.copy_(noise(*parameter.shape, seed=index + 1))
+    return conv
+
+
+def near(got: Tensor, want: Tensor, most: float = 1e-4) -> None:
+    """Alike up to a share of the root mean square."""
+    assert got.shape == want.shape and got.dtype == want.dtype
+    assert (got - want).abs().max() <= most * want.square().mean().sqrt()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("last", [True, False], ids=["channels last", "channels first"])
+@pytest.mark.parametrize("size", SIZES)
+def test_winograd(size: tuple[int, int], last: bool, bias: bool) -> None:
+    conv, x = convolution(24, 17, bias=bias), noise(3, 24, *size)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    near(WinogradConv(conv)(x), conv(x))
+
+
+@torch.no_grad()
+def test_winograd_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amused_core import winograd
+
+    monkeypatch.setattr(winograd, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(winograd, "FEWEST_TILES", 3)
+    conv, x = convolution(8, 8), noise(2, 8, 23, 10)
+    near(WinogradConv(conv)(x), conv(x))
+
+
+@torch.no_grad()
+def test_winograd_of_many_channels_is_as_exact() -> None:
+    conv, x = convolution(512, 256), noise(1, 512, 9, 10)
+    near(WinogradConv(conv)(x), conv(x))
+    assert WinogradConv(conv).weight.nbytes == winograd_bytes(conv)
+
+
+@torch.no_grad()
+def test_winograd_leaves_its_input_alone() -> None:
+    conv, x = convolution(4, 4), noise(1, 4, 6, 6)
+    before = x.clone()
+    WinogradConv(conv)(x)
+    assert torch.equal(x, before)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+def test_folded_upsampling(size: tuple[int, int], bias: bool) -> None:
+    conv, x = convolution(6, 5, bias=bias), noise(2, 6, *size)
+    near(FoldedUpsample(conv)(x), conv(F.interpolate(x, scale_factor=2.0, mode="nearest")), 1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+def test_pointwise(bias: bool) -> None:
+    conv, x = convolution(6, 5, kernel=1, bias=bias), noise(2, 6, 3, 7)
+    near(PointwiseConv(conv)(x), conv(x), 1e-5)
+
+
+@torch.no_grad()
+def theirs(module: Any, tokens: Tensor) -> Tensor:
+    """diffusers' picture [B,H,W,3] in 0..1."""
+    shape = (*tokens.shape, module.config.latent_channels)
+    return module.decode(tokens, force_not_quantize=True, shape=shape).sample.clamp(0, 1).movedim(1, -1)
+
+
+def tokens_for(module: Any, *shape: int) -> Tensor:
+    return torch.randint(module.config.num_vq_embeddings, shape, generator=torch.Generator().manual_seed(0))
+
+
+def same_picture(module: Any, tokens: Tensor) -> None:
+    """At most one level of 8 bits apart, and nearly all alike; the picture is not all black or white."""
+    got, want = VQ(module).decode(tokens), theirs(module, tokens)
+    levels = ((got * 255).round() - (want * 255).round()).abs()
+    assert levels.max() <= 1 and levels.mean() < 0.01
+    inside = (want > 0) & (want < 1)
+    assert inside.float().mean() > 0.3, "nothing to compare"
+    assert (got - want).abs().max() < 1e-3
+
+
+def large_vq() -> Any:
+    """A random `VQModel` whose convolutions are large enough for every short cut, with attention in the middle."""
+    from diffusers import VQModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = VQModel(
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(64, 128, 192),
+            layers_per_block=1,
+            latent_channels=16,
+            num_vq_embeddings=64,
+            norm_num_groups=32,
+            mid_block_add_attention=True,
+            lookup_from_codebook=True,
+            force_upcast=True,
+        )
+        nn.init.normal_(module.quantize.embedding.weight)
+    module.decoder.conv_out.bias.data.fill_(0.5)
+    module.decoder.conv_out.weight.data.mul_(0.3)
+    return module.eval()
+
+
+@pytest.fixture(scope="module")
+def large() -> Any:
+    return large_vq()
+
+
+@pytest.fixture
+def small() -> Any:
+    """A tiny `VQModel` to change."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return tiny_vq().eval()
+
+
+def kinds(module: Any) -> set[str]:
+    return {type(part).__name__ for part in fast_decoder(module).modules()}
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (2, 4, 4), (1, 1, 1), (1, 1, 9)])
+def test_a_large_decoder(large: Any, shape: tuple[int, ...]) -> None:
+    assert kinds(large) >= {"WinogradConv", "FoldedUpsample", "PointwiseConv"}
+    same_picture(large, tokens_for(large, *shape))
+
+
+def test_the_embedded_decoder() -> None:
+    module = load_model().vq.module
+    side = module.config.sample_size // 16 if module.config.sample_size else 16
+    same_picture(module, tokens_for(module, 2, max(side, 8), 16))
+
+
+def test_without_memory_for_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = large_vq()
+    monkeypatch.setattr(decoder, "_budget", lambda: 0.0)
+    assert "WinogradConv" not in kinds(module) and "FoldedUpsample" in kinds(module)
+    same_picture(module, tokens_for(module, 1, 4, 4))
+
+
+def test_with_memory_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, one = large_vq(), winograd_bytes(nn.Conv2d(128, 128, 3))
+    monkeypatch.setattr(decoder, "_budget", lambda: float(one))
+    assert sum(isinstance(part, WinogradConv) for part in fast_decoder(module).modules()) == 1
+    same_picture(module, tokens_for(module, 1, 4, 4))
+
+
+def test_the_model_itself_is_left_alone(large: Any) -> None:
+    """diffusers' decoder keeps its modules, and the twin has no weights of its own but the transformed ones."""
+    names = [(name, type(part)) for name, part in large_vq().decoder.named_modules()]
+    assert [(name, type(part)) for name, part in large.decoder.named_modules()] == names
+    assert not any(part.inplace for part in large.decoder.modules() if isinstance(part, nn.SiLU))
+    mine = {id(weight) for weight in large.parameters()}
+    assert all(id(weight) in mine for weight in fast_decoder(large).parameters())
+
+
+def in_place(module: Any) -> None:
+    with torch.no_grad():
+        for weight in module.decoder.parameters():
+            weight.mul_(1.1)
+
+
+def through_data(module: Any) -> None:
+    for weight in module.decoder.parameters():
+        weight.data.mul_(1.1)
+
+
+def loaded(module: Any) -> None:
+    module.load_state_dict({name: value * 1.1 for name, value in module.state_dict().items()})
+
+
+def replaced(module: Any) -> None:
+    conv = module.decoder.up_blocks[0].upsamplers[0].conv
+    conv.weight = nn.Parameter(conv.weight.detach() * 1.1)
+
+
+@pytest.mark.parametrize("change", [in_place, through_data, loaded, replaced])
+def test_changed_weights_are_noticed(small: Any, change: Callable[[Any], None]) -> None:
+    tokens = tokens_for(small, 1, 4, 4)
+    before = VQ(small).decode(tokens)
+    assert fast_decoder(small) is fast_decoder(small), "built once"
+    change(small)
+    after = VQ(small).decode(tokens)
+    assert not torch.equal(after, before)
+    torch.testing.assert_close(after, theirs(small, tokens), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_dtypes_keep_diffusers_decoder(small: Any, dtype: torch.dtype) -> None:
+    assert fast_decoder(small) is not None
+    assert fast_decoder(small.to(dtype)) is None
+    if dtype is torch.float64:
+        tokens = tokens_for(small, 1, 4, 4)
+        assert torch.equal(VQ(small).decode(tokens), theirs(small, tokens))
+
+
+def test_one_odd_weight_is_enough(small: Any) -> None:
+    small.decoder.conv_out.double()
+    assert fast_decoder(small) is None
+
+
+def test_gradients_still_flow_through_diffusers_decoder(small: Any) -> None:
+    """Pictures come from the twin; training goes on as before."""
+    VQ(small).decode(tokens_for(small, 1, 4, 4))
+    small.decode(noise(1, 8, 4, 4)).sample.sum().backward()
+    assert all(weight.grad is not None for weight in small.decoder.parameters())

@@ -1,0 +1,385 @@
+"""What makes a run faster: exact short cuts give the same tokens, the others do what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amused_core import AmusedError, AmusedModel, kernels, load_model
+from amused_core.int8 import Int8Linear, int8_problem, int8_twin
+from amused_core.prompted import PromptMemory, fingerprint
+from tests import loras
+from tests.core.refusals import refused
+
+QUERY = "transformer_layers.0.attn1.to_q.weight"
+SHAPES = [((3,), 5), ((1, 1), 1), ((7, 3), 5), ((2, 13, 31), 17), ((0, 4), 3), ((4, 0, 6), 2), ((2, 3, 5, 64), 1)]
+
+
+def run(model: AmusedModel, **more: Any) -> Tensor:
+    return model.generate(**{"prompt": "a cat", "steps": 4, "cfg": 3.0, "seed": 3, **more}).tokens
+
+
+@contextmanager
+def rows(model: AmusedModel) -> Iterator[list[int]]:
+    """Rows of each pass through the U-ViT."""
+    seen: list[int] = []
+    hook = model.transformer.embed.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def own(folder: Path) -> AmusedModel:
+    """A model to change."""
+    return load_model(folder)
+
+
+@pytest.fixture
+def onednn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Takes oneDNN's product wherever it may be taken; the shapes it was given."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise") or not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no such product")
+    seen, product = [], kernels._onednn
+
+    def watched(x: Tensor, *args: Any) -> Tensor:
+        seen.append(tuple(x.shape))
+        return product(x, *args)
+
+    monkeypatch.setattr(kernels, "onednn_pays", lambda: True)
+    monkeypatch.setattr(kernels, "_onednn", watched)
+    return seen
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("shape", "outputs"), SHAPES)
+def test_products_of_odd_shapes(onednn: list[Any], shape: tuple[int, ...], outputs: int, bias: bool) -> None:
+    x, weight = noise(*shape), noise(outputs, shape[-1], seed=1)
+    given = noise(outputs, seed=2) if bias else None
+    with torch.no_grad():
+        got, want = kernels.linear(x, weight, given), F.linear(x, weight, given)
+    assert onednn == [shape]
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()) if want.numel() else 0)
+
+
+def test_products_of_views(onednn: list[Any]) -> None:
+    """Inputs that do not lie in a row, and weights that are part of another tensor."""
+    x, weight = noise(6, 9, 5).transpose(0, 1)[:, ::2], noise(12, 7, seed=1)[::3, 1:6]
+    with torch.no_grad():
+        torch.testing.assert_close(kernels.linear(x, weight), F.linear(x, weight), rtol=1e-5, atol=1e-5)
+    assert onednn
+
+
+def test_products_with_gradients(onednn: list[Any]) -> None:
+    operands = [noise(4, 5).requires_grad_(), noise(3, 5, seed=1).requires_grad_(), noise(3, seed=2).requires_grad_()]
+    got, want = (torch.autograd.grad(f(*operands).square().sum(), operands) for f in (kernels.linear, F.linear))
+    assert onednn == [] and all(map(torch.equal, got, want))
+
+
+def test_other_kinds_of_weights_keep_their_product(onednn: list[Any]) -> None:
+    class Wrapped(Tensor):
+        pass
+
+    with torch.no_grad():
+        for x, weight in (
+            (noise(2, 3).double(), noise(4, 3).double()),
+            (noise(2, 3).bfloat16(), noise(4, 3).bfloat16()),
+            (noise(2, 3), noise(4, 3).as_subclass(Wrapped)),
+        ):
+            assert torch.equal(kernels.linear(x, weight), F.linear(x, weight))
+    assert onednn == []
+
+
+def test_tokens_are_the_same_with_either_product(onednn: list[Any], model: AmusedModel, monkeypatch: Any) -> None:
+    fast = run(model)
+    assert onednn
+    monkeypatch.setattr(kernels, "onednn_pays", lambda: False)
+    assert torch.equal(fast, run(model))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(64, 128, 96), (5, 33, 7), (1, 8, 1)])
+def test_an_int8_layer_is_near_fp32(rows: int, inputs: int, outputs: int, bias: bool) -> None:
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    with torch.no_grad():
+        for index, parameter in enumerate(layer.parameters()):
+            parameter.copy_(noise(*parameter.shape, seed=index + 1))
+        x = noise(2, rows, inputs)
+        want, got = layer(x), Int8Linear(layer)(x)
+        assert got.shape == want.shape and got.dtype == torch.float32
+        assert 0 < (got - want).square().mean().sqrt() < 0.05 * want.square().mean().sqrt()
+        views = Int8Linear(layer)(x.transpose(0, 1))
+    torch.testing.assert_close(views, got.transpose(0, 1))
+
+
+def test_int8_weights_have_a_scale_for_each_output() -> None:
+    """A row of tiny weights is as exact as one of large weights; a row of zeros gives the bias."""
+    layer = nn.Linear(64, 3)
+    with torch.no_grad():
+        layer.weight.copy_(noise(3, 64) * torch.tensor([[1e3], [1e-3], [0.0]]))
+        x = noise(16, 64, seed=1)
+        want, got = layer(x) - layer.bias, Int8Linear(layer)(x) - layer.bias
+    errors = (got - want).square().mean(0).sqrt()
+    assert bool((errors[:2] < 0.05 * want.square().mean(0).sqrt()[:2]).all()) and errors[2] < 1e-6
+
+
+def test_the_twin_shares_all_weights_and_the_text(own: AmusedModel) -> None:
+    """Only what runs in every step is in 8 bits; what a prompt stands for is exact."""
+    uvit = own.transformer
+    twin = int8_twin(uvit, fingerprint(uvit))
+    mine = {id(weight) for weight in uvit.parameters()}
+    assert {id(weight) for weight in twin.parameters()} < mine
+    assert not any(isinstance(module, Int8Linear) for module in uvit.modules())
+    layers = {name for name, module in twin.named_modules() if isinstance(module, Int8Linear)}
+    assert {
+        "transformer_layers.0.attn1.to_q",
+        "project_to_hidden",
+        "up_block.res_blocks.0.channelwise_linear_1",
+    } < layers
+    text, pooled, micro = noise(2, 6, 32), noise(2, 32), torch.ones(2, 5)
+    with torch.no_grad():
+        one, two = (list(leaves(net.condition(text, pooled, micro))) for net in (uvit, twin))
+    assert len(one) == len(two) > 10 and all(map(torch.equal, one, two))
+
+
+def leaves(condition: Any) -> Iterator[Tensor]:
+    if isinstance(condition, Tensor):
+        yield condition
+    else:
+        for part in condition:
+            yield from leaves(part)
+
+
+def test_the_twin_is_built_once_and_anew_after_a_change(own: AmusedModel) -> None:
+    uvit = own.transformer
+    twin = int8_twin(uvit, fingerprint(uvit))
+    uvit.attend = uvit.attend
+    assert int8_twin(uvit, fingerprint(uvit)) is twin
+    with torch.no_grad():
+        uvit.get_parameter(QUERY).add_(1)
+    other = int8_twin(uvit, fingerprint(uvit))
+    assert other is not twin
+    uvit.get_parameter(QUERY).data.add_(1)
+    assert int8_twin(uvit, fingerprint(uvit)) is not other
+
+
+def test_the_twin_takes_the_attention_of_the_moment(own: AmusedModel) -> None:
+    seen, attend = [], own.transformer.attend
+    run(own, int8=True)
+    own.transformer.attend = lambda *args: seen.append(1) or attend(*args)
+    run(own, int8=True)
+    assert seen
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_int8_in_half_precision(folder: Path, dtype: str) -> None:
+    """Refused where it was asked for by name; `fast` goes without."""
+    model = load_model(folder, dtype=dtype)
+    kind = {"fp16": "float16", "bf16": "bfloat16"}[dtype]
+    refused(
+        model, f"int8 works in fp32 on a CPU only, and this model is in {kind} on 'cpu'; leave int8 out.", int8=True
+    )
+    assert model.generate("a cat", fast=True).settings[0]["int8"] is False
+
+
+def test_int8_without_the_products(monkeypatch: pytest.MonkeyPatch, own: AmusedModel) -> None:
+    monkeypatch.setattr(torch.ops, "quantized", object())
+    assert "needs a torch with quantized linear layers" in (int8_problem(own.transformer) or "")
+    with pytest.raises(AmusedError, match=r"leave int8 out\.$"):
+        run(own, int8=True)
+    assert torch.equal(run(own, fast=True, steps=4), run(own, cfg_interval=(0, 0.5)))
+
+
+def test_int8_changes_some_tokens_and_nothing_else(model: AmusedModel) -> None:
+    exact, near = run(model), run(model, int8=True)
+    assert 0.3 < (exact == near).float().mean() < 1
+    assert torch.equal(run(model), exact) and torch.equal(run(model, int8=True), near)
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_cfg_every(own: AmusedModel, reuse: bool) -> None:
+    own.reuse = reuse
+    plain = run(own, steps=5)
+    assert torch.equal(plain, run(own, steps=5, cfg_every=1))
+    own._memory = PromptMemory()
+    for every, want in ((2, [2, 1, 2, 1, 2]), (3, [2, 1, 1, 2, 1]), (1000, [2, 1, 1, 1, 1])):
+        with rows(own) as seen:
+            other = run(own, steps=5, cfg_every=every)
+        assert seen == (want[1:] if reuse and every > 2 else want)
+        assert not torch.equal(other, plain)
+
+
+def test_cfg_every_counts_guided_steps_alone(own: AmusedModel) -> None:
+    own.reuse = False
+    with rows(own) as seen:
+        run(own, steps=6, cfg_interval=(0.3, 1.0), cfg_every=2)
+        run(own, steps=3, cfg=1.0, cfg_every=2)
+    assert seen == [1, 1, 2, 1, 2, 1] + [1, 1, 1]
+
+
+def test_the_difference_is_that_of_the_last_guided_step(own: AmusedModel) -> None:
+    """As LazyMAR has it: features of the prompt alone, and `cfg - 1` times the difference found before."""
+    from amused_core.prompted import predictor, told
+
+    cond, uncond = told(own.transformer, own.text, ["a cat", ""], 32, 32)
+    one, two = torch.full((1, 8, 8), 71), torch.full((1, 8, 8), 71)
+    one[0, :2], two[0, :4] = 5, 9
+    cells = two == 71
+    with torch.no_grad():
+        lazy = predictor(own.transformer, [cond], [uncond], [3.0, 3.0], 2)
+        lazy(one, 0, one == 71)
+        got = lazy(two, 1, cells)
+        logits = {
+            (grid, row): own.transformer.mlm_layer(own.transformer.grid(tokens, row.condition))
+            for grid, tokens in enumerate((one, two))
+            for row in (cond, uncond)
+        }
+    want = logits[1, cond] + 2 * (logits[0, cond] - logits[0, uncond])
+    torch.testing.assert_close(got, want.movedim(1, -1)[cells], rtol=1e-4, atol=1e-4)
+
+
+def test_fast_fills_in_what_was_left_out(model: AmusedModel) -> None:
+    found = model.generate("a cat", fast=True).settings[0]
+    assert (found["steps"], found["cfg_schedule"], found["cfg_interval"]) == (8, "interval", (0.0, 0.5))
+    assert found["int8"] is True and found["cfg_every"] == 1
+    named = {"steps": 8, "cfg_schedule": "interval", "cfg_interval": (0, 0.5), "int8": True}
+    assert torch.equal(model.generate("a cat", fast=True).tokens, model.generate("a cat", **named).tokens)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"steps": 3},
+        {"cfg_schedule": "ramp"},
+        {"cfg_schedule": "constant"},
+        {"cfg_interval": (0.2, 0.9)},
+        {"int8": False},
+        {"cfg_every": 3},
+        {"steps": 2, "cfg_schedule": "interval", "cfg_interval": (0.5, 1.0), "int8": False},
+    ],
+)
+def test_fast_leaves_alone_what_was_given(model: AmusedModel, named: dict[str, Any]) -> None:
+    found = model.generate("a cat", fast=True, **named).settings[0]
+    assert {name: found[name] for name in named} == named
+    rest = {"steps": 8, "int8": True, "cfg_every": 1}
+    assert all(found[name] == value for name, value in rest.items() if name not in named)
+    if "cfg_interval" in named:
+        assert found["cfg_schedule"] == "interval"
+
+
+@pytest.mark.parametrize("model_name", ["folder", "folder_512"])
+def test_the_first_step_is_shared(model_name: str, request: pytest.FixtureRequest) -> None:
+    """Equal prompts share it, and another seed of the same prompts needs none."""
+    model = load_model(request.getfixturevalue(model_name))
+    with rows(model) as seen:
+        first, second = (run(model, batch_size=4, seed=seed) for seed in (3, 9))
+    assert seen == [2, 8, 8, 8] + [8, 8, 8]
+    model.reuse = False
+    with rows(model) as seen:
+        assert torch.equal(first, run(model, batch_size=4)) and torch.equal(second, run(model, batch_size=4, seed=9))
+    assert seen == [8] * 8
+
+
+def test_different_prompts_share_what_they_can(own: AmusedModel) -> None:
+    with rows(own) as seen:
+        got = run(own, prompt=["a cat", "a dog", "a cat"], seed=[1, 2, 3])
+    assert seen == [3, 6, 6, 6]
+    own.reuse = False
+    assert torch.equal(got, run(own, prompt=["a cat", "a dog", "a cat"], seed=[1, 2, 3]))
+
+
+def test_other_sizes_and_starts_are_not_mixed_up(own: AmusedModel, folder: Path, picture: Tensor) -> None:
+    settings: list[dict[str, Any]] = [
+        {},
+        {"width": 24},
+        {"height": 24},
+        {"image": picture},
+        {"negative_prompt": "a cat"},
+    ]
+    got = [run(own, **more) for more in [*settings, *settings]]
+    fresh = load_model(folder)
+    fresh.reuse = False
+    assert all(map(torch.equal, got, [run(fresh, **more) for more in [*settings, *settings]]))
+
+
+def in_place(model: AmusedModel) -> None:
+    with torch.no_grad():
+        model.transformer.get_parameter(QUERY).add_(noise(32, 32))
+
+
+def through_data(model: AmusedModel) -> None:
+    model.transformer.get_parameter(QUERY).data.add_(noise(32, 32))
+
+
+def another_weight(model: AmusedModel) -> None:
+    weight = model.transformer.get_parameter(QUERY)
+    model.transformer.get_submodule("transformer_layers.0.attn1.to_q").weight = nn.Parameter(weight + noise(32, 32))
+
+
+def in_the_text_encoder(model: AmusedModel) -> None:
+    layer = model.text.module.get_submodule("text_model.encoder.layers.0.self_attn.q_proj")
+    layer.weight.data.add_(noise(32, 32))
+
+
+CHANGES = [in_place, through_data, another_weight, in_the_text_encoder]
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_weights_are_noticed(folder: Path, change: Callable[[AmusedModel], None], int8: bool) -> None:
+    used, fresh = load_model(folder), load_model(folder)
+    before = run(used, int8=int8)
+    for model in (used, fresh):
+        change(model)
+    after = run(used, int8=int8)
+    assert torch.equal(after, run(fresh, int8=int8)) and not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_loras_are_noticed(folder: Path, tmp_path: Path, int8: bool) -> None:
+    used, fresh = load_model(folder), load_model(folder)
+    file = loras.write(tmp_path / "a.safetensors", "diffusers", loras.factors(used.transformer, loras.ATTENTION))
+    before = run(used, int8=int8)
+    for model in (used, fresh):
+        model.load_lora(file)
+    after = run(used, int8=int8)
+    assert torch.equal(after, run(fresh, int8=int8)) and not torch.equal(after, before)
+    used.unload_loras()
+    assert torch.equal(run(used, int8=int8), before)
+
+
+def test_only_the_last_prompts_are_kept(own: AmusedModel) -> None:
+    for index in range(3 * PromptMemory.KEPT):
+        run(own, prompt=f"a cat {index}", steps=1)
+    assert len(own._memory._known) == PromptMemory.KEPT
+    prompts = [f"a dog {index}" for index in range(2 * PromptMemory.KEPT)]
+    many = run(own, prompt=prompts, steps=2)
+    own.reuse = False
+    assert torch.equal(many, run(own, prompt=prompts, steps=2))
+
+
+@pytest.mark.parametrize("value", ["yes", 1, 0.0, []])
+def test_fast_is_yes_or_no(model: AmusedModel, value: Any) -> None:
+    refused(model, f"fast is {value!r}; allowed are True and False.", fast=value)
+
+
+@pytest.mark.parametrize("value", ["no", 1, 0, 8.0, []])
+def test_int8_is_yes_or_no(model: AmusedModel, value: Any) -> None:
+    refused(model, f"int8 is {value!r}; allowed are True and False.", int8=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1001, 1.5, True, "2", [2]])
+def test_cfg_every_is_a_number_of_steps(model: AmusedModel, value: Any) -> None:
+    refused(model, f"cfg_every is {value!r}; allowed are whole numbers from 1 to 1000.", cfg_every=value)
