@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,7 +31,9 @@ class Int8Linear(nn.Module):
         weight = layer.weight.detach().float()
         scales = (weight.abs().amax(1) / 127).clamp(min=1e-12).double()
         zeros = torch.zeros(len(scales), dtype=torch.int64)
-        rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch 2.15 announces a successor in another package.
+            rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(rounded, None if layer.bias is None else layer.bias.float())
         # Without VNNI, sums of two products are kept in 16 bits: with 7 bits an input they cannot overflow.
         self.reduce_range = not torch.cpu._is_vnni_supported()

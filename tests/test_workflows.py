@@ -25,9 +25,11 @@ SIZES = {
     "regional_prompts": [(128, 128)],
     "seeing_inside": [(128, 128)] * 2 + [(512, 548)] * 3 + [(640, 640)],
     "text_to_image": [(128, 128)],
+    "train_a_style": [(128, 128), (840, 520)] + [(128, 128)] * 8,
+    "use_a_style": [(128, 128)],
 }
-# Pixels of the canvas: a node's title, and the picture that a sampler shows while it runs.
-TITLE, PREVIEW, SAMPLERS = 30, 210, ("AmusedSampler", "AmusedTrace")
+# Pixels of the canvas: a node's title, and the picture that some nodes show while they run.
+TITLE, PREVIEW, SAMPLERS = 30, 210, ("AmusedSampler", "AmusedTrace", "AmusedTrainLora")
 MENU_VALUES = {"fixed", "increment", "decrement", "randomize"}
 
 

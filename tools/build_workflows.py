@@ -14,6 +14,7 @@ from comfy_server import ComfyServer
 from frontend import frontend, lay_out, open_workflow
 from PIL import Image
 from playwright.sync_api import Page
+from style_graphs import STYLES
 from workflow import Workflow
 from workflow_graphs import WEIGHTS, WORKFLOWS
 
@@ -26,12 +27,12 @@ WINDOW, MENUS = 1880, (100, 200)
 READABLE, LARGEST = 0.6, 0.8
 
 
-def thumbnail(pictures: list[bytes]) -> Image.Image:
-    """The last pictures of a run side by side (at most 3 to a row), 256 px high each."""
+def thumbnail(pictures: list[bytes], columns: int) -> Image.Image:
+    """Pictures of a run side by side (at most `columns` to a row), 256 px high each."""
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
     sizes = [(round(image.width * 256 / image.height), 256) for image in images]
     images = [image.resize(size, Image.Resampling.LANCZOS) for image, size in zip(images, sizes, strict=True)]
-    rows = [images[first : first + 3] for first in range(0, len(images), 3)]
+    rows = [images[first : first + columns] for first in range(0, len(images), columns)]
     width = max(sum(image.width + 8 for image in row) for row in rows) - 8
     sheet = Image.new("RGB", (width, 264 * len(rows) - 8), "white")
     for place, row in enumerate(rows):
@@ -67,7 +68,8 @@ def opening_view(ui: dict[str, Any]) -> dict[str, Any]:
 def draw(server: ComfyServer, flow: Workflow) -> None:
     """Runs a workflow and writes its thumbnail, for help pages too."""
     picture = FOLDER / f"{flow.name}.jpg"
-    thumbnail(server.pictures(server.run(flow.api()))).save(picture, quality=88)
+    pictures = server.pictures(server.run(flow.api()))
+    thumbnail(pictures[-(flow.last or 0) :], flow.columns).save(picture, quality=88)
     if (HELP_PICTURES / picture.name).exists():
         shutil.copyfile(picture, HELP_PICTURES / picture.name)
 
@@ -93,7 +95,11 @@ def main() -> None:
     parser.add_argument("--screenshots", type=Path, default=ROOT / "output" / "workflows")
     arguments = parser.parse_args()
     arguments.screenshots.mkdir(parents=True, exist_ok=True)
-    flows = [flow for flow in (make() for make in WORKFLOWS) if not arguments.names or flow.name in arguments.names]
+    flows = [
+        flow
+        for flow in (make() for make in (*WORKFLOWS, *STYLES))
+        if not arguments.names or flow.name in arguments.names
+    ]
     with ComfyServer(arguments.comfyui) as server, frontend(server) as page:
         for flow in flows:
             if not arguments.keep_pictures:

@@ -39,13 +39,15 @@ async ({api, rows, note, frames, name}) => {
   await app.loadApiJson(structuredClone(api), name);
   const graph = app.graph, nodesOf = ids => ids.map(id => graph.getNodeById(id));
   const GAP_X = 60, GAP_Y = 70, TOP = 60;
-  const pictures = ['SaveImage', 'SaveAnimatedWEBP'], samplers = ['AmusedSampler', 'AmusedTrace'];
+  const pictures = ['SaveImage', 'SaveAnimatedWEBP', 'LossGraphNode'];
+  const samplers = ['AmusedSampler', 'AmusedTrace', 'AmusedTrainLora'];
+  const more = {AmusedTextEncode: 40, AmusedTrainLora: 160};
   for (const node of graph.nodes) {
     for (const widget of node.widgets ?? [])
       if (widget.name === 'control_after_generate') widget.value = 'fixed';
     const least = node.computeSize();
-    const more = node.type === 'AmusedTextEncode' ? 40 : 0;
-    node.setSize([Math.max(least[0], 300), Math.max(least[1] + more, pictures.includes(node.type) ? 320 : 0)]);
+    const height = least[1] + (more[node.type] ?? 0);
+    node.setSize([Math.max(least[0], 300), Math.max(height, pictures.includes(node.type) ? 320 : 0)]);
   }
   const text = LiteGraph.createNode('MarkdownNote');
   text.widgets[0].value = note;

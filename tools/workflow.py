@@ -15,12 +15,13 @@ class Output(NamedTuple):
 
 @dataclass
 class Node:
-    """A node; `inputs` are widget values and `Output`s of earlier nodes."""
+    """A node; `inputs` are widget values and `Output`s of earlier nodes; `below`: under those, not beside them."""
 
     id: str
     class_type: str
     inputs: dict[str, Any]
     title: str | None
+    below: bool = False
 
     def sources(self) -> set[str]:
         """Ids of the nodes that feed this one."""
@@ -32,17 +33,22 @@ class Node:
 
 @dataclass
 class Workflow:
-    """A graph, the note beside it, and frames around some of its nodes."""
+    """A graph, the note beside it, and frames around some of its nodes.
+
+    Its thumbnail shows the `last` pictures of a run (None: all), at most `columns` to a row.
+    """
 
     name: str
     note: str
+    columns: int = 3
+    last: int | None = None
     nodes: list[Node] = field(default_factory=list)
     frames: dict[str, list[str]] = field(default_factory=dict)
     breaks: list[tuple[int, bool]] = field(default_factory=lambda: [(0, False)])
 
-    def add(self, class_type: str, title: str | None = None, **inputs: Any) -> Node:
+    def add(self, class_type: str, title: str | None = None, below: bool = False, **inputs: Any) -> Node:
         """Adds a node and gives it the next id."""
-        node = Node(str(len(self.nodes) + 1), class_type, inputs, title)
+        node = Node(str(len(self.nodes) + 1), class_type, inputs, title, below)
         self.nodes.append(node)
         return node
 
@@ -76,10 +82,10 @@ def _columns(nodes: list[Node]) -> list[list[str]]:
     """Links go from left to right, and a node stands as far right as what it feeds lets it."""
     place = {node.id: 0 for node in nodes}
     for node in nodes:
-        place[node.id] = max((place[source] + 1 for source in node.sources() & set(place)), default=0)
+        place[node.id] = max((place[source] + (not node.below) for source in node.sources() & set(place)), default=0)
     for node in reversed(nodes):
-        fed = [place[other.id] for other in nodes if node.id in other.sources()]
-        place[node.id] = min(fed) - 1 if fed else place[node.id]
+        fed = [place[other.id] - (not other.below) for other in nodes if node.id in other.sources()]
+        place[node.id] = min(fed) if fed else place[node.id]
     return [[i for i in place if place[i] == column] for column in range(max(place.values()) + 1)]
 
 

@@ -31,6 +31,9 @@ def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) ->
     if first >= end:
         raise AmusedError(f"guidance_from is {first:g} and guidance_to {end:g}; guidance_to must be the larger one.")
     problem = int8_problem(unet) if int8 else None
+    if int8 and problem is None and model.load_device.type != "cpu":
+        where = str(model.load_device)
+        problem = f"int8 works in fp32 on a CPU only, and ComfyUI runs this model on {where!r}; switch it off."
     if problem is not None:
         raise AmusedError(problem)
     clone = model.clone()

