@@ -29,12 +29,14 @@ _built: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary(
 def fast_decoder(vq: Any) -> nn.Module | None:
     """The faster twin of `vq.decoder` (`VQModel`), or None where it has no use: off the CPU, or in another dtype.
 
-    It shares the weights and is built once, and anew when they change.
+    None, too, where somebody has put hooks or methods of their own on it. It shares the weights and is built once, and anew when they change.
     """
     weights = list(vq.decoder.parameters())
     if any(weight.device.type != "cpu" or weight.dtype != torch.float32 for weight in weights):
         return None
     if vq.config.norm_type == "spatial" or not vq.config.lookup_from_codebook:
+        return None
+    if "decode" in vars(vq) or any(map(_touched, vq.decoder.modules())):
         return None
     state = fingerprint(vq.decoder)
     known = _built.get(vq)
@@ -103,6 +105,10 @@ def _twin(decoder: nn.Module, budget: float) -> nn.Module:
             break
         twin.set_submodule(name, WinogradConv(module))
     return twin
+
+
+def _touched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 def _large(module: nn.Module) -> bool:

@@ -28,8 +28,8 @@ class AmusedLoraLoader(io.ComfyNode):
                     "lora_name",
                     options=lora.names(),
                     default=lora.NONE,
-                    tooltip="A .safetensors file in models/loras, in the format of diffusers, peft or kohya. none: no "
-                    "change.",
+                    tooltip="A .safetensors file in models/loras, in the format of diffusers, peft or kohya. "
+                    "'embedded: …' comes with the pack, for the embedded model. none: no change.",
                 ),
                 io.Float.Input(
                     "strength_model",

@@ -35,7 +35,7 @@ def use_a_style() -> Workflow:
     load = loader(flow)
     strengths = {"strength_model": 1.0, "strength_clip": 1.0}
     styled = flow.add("AmusedLoraLoader", model=load[0], lora_name="embedded: dotted", **strengths, clip=load[1])
-    words = flow.add("AmusedTextEncode", clip=styled[1], positive=DOTTED[0], negative="", **MICRO)
+    words = flow.add("AmusedTextEncode", clip=styled[1], positive="a cactus on a dotted background", negative="", **MICRO)
     start = empty(flow, load)
     drawn = sampler(flow, styled, words, start[0], seed=1)
     save(flow, decode(flow, load, drawn)[0], "amused/use_a_style")
@@ -62,9 +62,8 @@ def train_a_style() -> Workflow:
         last=2 * len(DOTTED),
     )
     load = loader(flow)
-    start = empty(flow, load)
     picture = dotted_carrot(flow, load)
-    flow.frame("The picture to learn from", *flow.nodes[2:])
+    flow.frame("The picture to learn from", *flow.nodes[1:])
     save(flow, picture, "amused/style_picture", "The picture")
     parts = {"model": load[0], "clip": load[1], "vae": load[2], "image": picture, "text": CAPTION}
     presets = {"preset": "style", "steps": 0, "learning_rate": 0.0, "rank": 0, "batch_size": 0}
@@ -73,6 +72,7 @@ def train_a_style() -> Workflow:
     flow.add("LossGraphNode", loss=trained[2], filename_prefix="amused_loss")
     flow.row(chains=True)
     texts = [prompt(flow, load, text) for text in DOTTED]
+    start = empty(flow, load)
     flow.row(chains=True)
     for model, when in ((load, "before"), (trained, "after")):
         first = len(flow.nodes)

@@ -287,4 +287,20 @@ def test_the_list_of_files(comfy, folder, file):
     """Only what can be read; 'none' first."""
     (folder / "old.pt").write_bytes(b"")
     options = comfy.module("nodes.host.lora").names()
-    assert options[0] == "none" and "style.safetensors" in options and "old.pt" not in options
+    assert options[:2] == ["none", "embedded: dotted"]
+    assert "style.safetensors" in options and "old.pt" not in options
+
+
+def test_the_one_that_comes_with_the_pack(comfy, start):
+    """It changes the embedded model's pictures for its word, hardly for others; it fits no other model."""
+    loader = graphs.load(comfy, "embedded")
+    lora, latent = load(comfy, loader, "embedded: dotted"), graphs.empty(comfy, loader, 128, 128)
+    changed = []
+    for ground in ("dotted", "red"):
+        text = graphs.prompts(comfy, loader, f"a frog on a {ground} background")
+        runs = [graphs.sample(comfy, model, latent, text, steps=12, cfg=1.5) for model in (loader, lora)]
+        pictures = [comfy.node("AmusedVQDecode", samples=run, vae=(loader, 2), tile_size=0) for run in runs]
+        before, after = comfy.run(*pictures)
+        changed.append((before - after).abs().mean())
+    assert changed[0] > 2 * changed[1]
+    refused(comfy, load(comfy, start[0], "embedded: dotted"), "dotted.safetensors")

@@ -303,7 +303,7 @@ def test_wrong_token_files(comfy, array, sentence):
 @pytest.mark.parametrize("name", ["none", "gone.npy", "../amused/tiny/model_index.json", "sub\\gone.npy"])
 def test_missing_token_files(comfy, name):
     """Refused before anything runs."""
-    with pytest.raises(GraphError, match=r"allowed are files in .*input.*no \.npy file yet") as caught:
+    with pytest.raises(GraphError, match=r"allowed are files in .*input") as caught:
         comfy.run(comfy.node("AmusedLoadTokens", file=name, model=graphs.load(comfy)))
     assert caught.value.kind == "invalid"
 
