@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workflow import Node, Output, Workflow
-from workflow_graphs import MICRO, decode, empty, loader, prompt, sampler, save
+from workflow_graphs import decode, empty, loader, prompt, sampler, save
 
 CAPTION = "a carrot on a dotted background"
 DOTTED = [f"a {thing} on a dotted background" for thing in ("fish", "star", "guitar", "apple")]
@@ -35,9 +35,9 @@ def use_a_style() -> Workflow:
     load = loader(flow)
     strengths = {"strength_model": 1.0, "strength_clip": 1.0}
     styled = flow.add("AmusedLoraLoader", model=load[0], lora_name="embedded: dotted", **strengths, clip=load[1])
-    words = flow.add("AmusedTextEncode", clip=styled[1], positive="a cactus on a dotted background", negative="", **MICRO)
+    words = prompt(flow, styled, "a cactus on a dotted background")
     start = empty(flow, load)
-    drawn = sampler(flow, styled, words, start[0], seed=1)
+    drawn = sampler(flow, styled, words, start[0], seed=2)
     save(flow, decode(flow, load, drawn)[0], "amused/use_a_style")
     return flow
 
