@@ -19,9 +19,7 @@ def add_bench(command: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=1, metavar="N", help="pictures drawn at a time (default: 1)")
     add("--cfg", type=float, metavar="X", help="guidance; 1 is none (default: the model's own)")
     add("--dtype", default="fp32", metavar="fp32|bf16|fp16", help="of both sides' weights (default: fp32)")
-    add(
-        "--mode", default="exact", metavar="exact|int8|fast", help="what generate is told (default: exact)"
-    )
+    add("--mode", default="exact", metavar="exact|int8|fast", help="what generate is told (default: exact)")
     add("--seeding", metavar="per_image|diffusers", help="this pack's random numbers (default: diffusers' in exact)")
     add("--repeats", type=int, default=REPEATS, metavar="N", help=f"runs of each side (default: {REPEATS})")
     add("--threads", type=int, metavar="N", help="threads of torch (default: torch's own)")
