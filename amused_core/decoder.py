@@ -29,7 +29,8 @@ _built: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary(
 def fast_decoder(vq: Any) -> nn.Module | None:
     """The faster twin of `vq.decoder` (`VQModel`), or None where it has no use: off the CPU, or in another dtype.
 
-    None, too, where somebody has put hooks or methods of their own on it. It shares the weights and is built once, and anew when they change.
+    None, too, where somebody has put hooks or methods of their own on it. It shares the weights, and is
+    built once, and anew when they change.
     """
     weights = list(vq.decoder.parameters())
     if any(weight.device.type != "cpu" or weight.dtype != torch.float32 for weight in weights):
