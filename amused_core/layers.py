@@ -61,8 +61,9 @@ def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
 
 def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     """Weighs each channel by its share of the grid's L2 norm. `x` [B,h,w,C], `gamma`/`beta` [1,1,1,C]."""
-    if x.dtype is torch.float32:
-        # torch's own norm over two dimensions takes ten times as long on a CPU; halves could overflow here.
+    if x.dtype is torch.float32 and not x.requires_grad:
+        # torch's own norm over two dimensions takes ten times as long on a CPU. Halves could overflow here, and a
+        # channel of zeros would have no gradient.
         norm = x.square().sum(dim=(1, 2), keepdim=True).sqrt()
     else:
         norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
