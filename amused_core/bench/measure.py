@@ -85,21 +85,25 @@ def count(diffusers: Diffusers, job: Job) -> dict[str, int]:
     return {part: int(sum(spent[0] for spent in laps.taken.get(part, []))) for part in ("text", "step", "decode")}
 
 
-def summary(runs: Mapping[str, Sequence[Run]], steps: int, measured: int) -> dict[str, dict[str, Any]]:
+def summary(
+    runs: Mapping[str, Sequence[Run]], steps: int, measured: int, ours: int | None = None
+) -> dict[str, dict[str, Any]]:
     """Medians over the repeats, totals of `steps` steps, and ratios of diffusers' totals to ours.
 
-    Where fewer steps were run, the total is composed of the medians of the parts. Seconds are [CPU, wall].
+    Where fewer steps were run, the total is composed of the medians of the parts. Seconds are [CPU, wall]. `ours` are
+    the steps of this pack where it took others.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, side in runs.items():
         # A run of one step says nothing of later ones; those cost what a first one does that nothing kept helps with.
         fresh = runs["pack"] if name == AGAIN else side
         each = [{"step": other.parts["first step"], **run.parts} for run, other in zip(side, fresh, strict=True)]
-        totals = [compose(taken, steps) for taken in each]
+        count = steps if ours is None or name == "diffusers" else ours
+        totals = [compose(taken, count) for taken in each]
         middle = {part: _median([taken[part] for taken in each]) for part in PARTS}
         found[name] = {
             "parts": {part: list(spent) for part, spent in middle.items()},
-            "total": list(compose(middle, steps) if measured < steps else _median(totals)),
+            "total": list(compose(middle, count) if measured < steps else _median(totals)),
             "composed": measured < steps,
             "totals": [list(spent) for spent in totals],
             "memory": _memory(side),

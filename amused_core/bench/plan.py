@@ -73,8 +73,8 @@ def check(plan: Plan) -> None:
     ):
         if value not in allowed:
             raise AmusedError(f"{option} is {value!r}; allowed are {', '.join(filter(None, allowed))}.")
-    if plan.mode == "fast" and plan.measured_steps != plan.steps:
-        raise AmusedError("--mode fast has steps of its own; leave --measured-steps out.")
+    if plan.mode == "fast" and (plan.growth or plan.measured_steps != plan.steps):
+        raise AmusedError("--mode fast has steps of its own; leave --measured-steps and --growth out.")
     if plan.shape is not None and plan.model is not None:
         raise AmusedError(f"--shape is {plan.shape!r} and --model {plan.model!r}; only one of them can be given.")
     if plan.growth and plan.only is not None:

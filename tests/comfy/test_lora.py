@@ -127,9 +127,10 @@ def test_the_clip_is_optional(comfy, start, headless, file, pairs):
     """Then only the transformer changes, and the CLIP output is empty."""
     loader, text, latent = start
     lora = load(comfy, loader, file, clip=False)
-    got, clip = comfy.run(graphs.sample(comfy, lora, latent, text), (lora, 1))
+    # With these weights, seed 3 of the other tests draws within a rounding error of the border of two codes.
+    got, clip = comfy.run(graphs.sample(comfy, lora, latent, text, seed=4), (lora, 1))
     headless.load_lora(file, 1.0, 0.0)
-    assert clip is None and graphs.tokens(got).equal(drawn(headless))
+    assert clip is None and graphs.tokens(got).equal(drawn(headless, seed=4))
 
 
 def test_stacking_is_undone_by_opposites(comfy, start, headless, file, folder):

@@ -228,11 +228,14 @@ def test_the_mode_reaches_the_model(folder: Path, tmp_path: Path, mode: str, ste
         assert run(folder, tmp_path, "--mode", mode, "--only", "pack", "--repeats", "1") == 0
     assert report(tmp_path)["settings"]["mode"] == mode
     assert (seen[-1].settings[0]["steps"], seen[-1].settings[0]["int8"]) == (steps, int8)
+    side = report(tmp_path)["sides"]["pack"]
+    times = {"step": steps - 1, "sampler": steps}
+    assert side["total"][0] == pytest.approx(sum(v[0] * times.get(name, 1) for name, v in side["parts"].items()))
 
 
 def test_fast_has_its_own_steps(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, tmp_path, "--mode", "fast", "--measured-steps", "2") == 2
-    assert "leave --measured-steps out" in capsys.readouterr().err
+    assert "leave --measured-steps and --growth out" in capsys.readouterr().err
 
 
 def test_a_method_comes_back() -> None:
