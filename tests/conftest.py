@@ -1,4 +1,4 @@
-"""One running ComfyUI for all tests that talk to a server."""
+"""One running ComfyUI for all tests that talk to a server; the browser comes last."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def server() -> Iterator[ComfyServer]:
         pytest.skip("COMFYUI_DIR is not set: no ComfyUI to test against")
     with ComfyServer(Path(folder)) as running:
         yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the browser's tests last: Playwright keeps an event loop running, and ComfyUI in this process wants its own."""
+    items.sort(key=lambda item: "browser" in item.path.parts)
