@@ -21,5 +21,5 @@ def server() -> Iterator[ComfyServer]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the browser's tests last: Playwright keeps an event loop running, and ComfyUI in this process wants its own."""
+    """Puts the browser's tests last: Playwright keeps an event loop running, and ComfyUI wants its own."""
     items.sort(key=lambda item: "browser" in item.path.parts)
