@@ -201,6 +201,13 @@ def sent(comfy):
     return [step[2][1] for step in comfy.steps if step[2]]
 
 
+def decodes_previews():
+    """Whether this ComfyUI asks a latent format for decoded previews; older ones show the cheap one."""
+    import comfy.latent_formats
+
+    return hasattr(comfy.latent_formats.LatentFormat, "latent_rgb_factors_reshape")
+
+
 @pytest.mark.parametrize("node", [graphs.sample, graphs.ksampler, graphs.custom, trace])
 def test_previews_follow_comfyuis_setting(comfy, previews, monkeypatch, node):
     """In our nodes and in stock ones: none computes nothing, latent2rgb one pixel per cell, taesd a picture."""
@@ -210,7 +217,8 @@ def test_previews_follow_comfyuis_setting(comfy, previews, monkeypatch, node):
     colors, decoder = model.model.latent_format._colors, model.model.latent_format._decoder
     monkeypatch.setattr(model.model.latent_format, "_colors", lambda: asked.append("colors") or colors())
     monkeypatch.setattr(model.model.latent_format, "_decoder", lambda: asked.append("decoder") or decoder())
-    wanted = {"none": None, "latent2rgb": (8, 8), "auto": (8, 8), "taesd": (32, 32)}
+    good = (32, 32) if decodes_previews() else (8, 8)
+    wanted = {"none": None, "latent2rgb": (8, 8), "auto": (8, 8), "taesd": good}
     for seed, (method, size) in enumerate(wanted.items()):
         previews(method)
         asked.clear()
@@ -225,6 +233,9 @@ def test_previews_follow_comfyuis_setting(comfy, previews, monkeypatch, node):
 def test_undecided_cells_are_veiled(comfy, previews, method):
     """Nearer to grey than what is decided, and not at all in the last preview."""
     import numpy as np
+
+    if method == "taesd" and not decodes_previews():
+        pytest.skip("this ComfyUI has no decoded previews for new models")
 
     comfy.fresh()
     loader = graphs.load(comfy)
