@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cache
-from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor
 
 # Of a layer of the real models: rows, inputs, outputs.
 PROBE = (512, 1024, 1024)
-ROUNDS = 3
+ROUNDS = 8
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -63,11 +62,11 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _race(*runs: Callable[[], Tensor]) -> list[float]:
-    """Median seconds of each of `runs`, in turn, after one round to warm up."""
-    times: list[list[float]] = [[] for _ in runs]
-    for _ in range(ROUNDS + 1):
-        for seen, run in zip(times, runs, strict=True):
+    """Least seconds of each of `runs`, in turn; the first few calls of a process wait for fresh memory."""
+    least = [float("inf")] * len(runs)
+    for _ in range(ROUNDS):
+        for place, run in enumerate(runs):
             began = time.perf_counter()
             run()
-            seen.append(time.perf_counter() - began)
-    return [median(seen[1:]) for seen in times]
+            least[place] = min(least[place], time.perf_counter() - began)
+    return least
