@@ -13,13 +13,19 @@ MAX_SEED = 2**64 - 1
 
 
 class Draws(Protocol):
-    """The three random choices of a masked-token sampler, for a batch of B grids of N cells."""
+    """The three random choices of a masked-token sampler, for a batch of B grids of N cells.
+
+    None waits for the device: what is drawn elsewhere is sent there.
+    """
 
     def cells(self, eligible: Tensor, ratio: Tensor) -> Tensor:
         """Which of the `eligible` cells (bool [B,N]) to mask, a share `ratio` (fp32 scalar) of them -> bool [B,N]."""
 
-    def codes(self, probs: Tensor, unknown: Tensor) -> Tensor:
-        """One code for each of the n `unknown` cells (bool [B,N]) from `probs` fp32 [n,K] -> int64 [n]."""
+    def codes(self, probs: Tensor, cells: Tensor, shape: torch.Size) -> Tensor:
+        """One code for each of n cells from `probs` fp32 [n,K] -> int64 [n].
+
+        `cells` int64 [n], on the device of `probs`, are their places in the flattened grids of `shape` (B,N).
+        """
 
     def gumbel(self, like: Tensor) -> Tensor:
         """Standard Gumbel noise, fp32 [B,N], on the device of `like` [B,N]."""
@@ -38,19 +44,22 @@ class SharedDraws:
         """Each cell by itself with probability `ratio` (`AmusedScheduler.add_noise`)."""
         return (self._uniform(eligible) < ratio.to(eligible.device)) & eligible
 
-    def codes(self, probs: Tensor, unknown: Tensor) -> Tensor:
+    def codes(self, probs: Tensor, cells: Tensor, shape: torch.Size) -> Tensor:
         """What `torch.multinomial` over every cell would draw; known cells use up their part of the stream, too."""
-        device = self._device(probs)
-        noise = torch.empty(unknown.numel(), probs.shape[-1], device=device).exponential_(generator=self.generator)
-        return (probs.to(device) / noise[unknown.flatten().to(device)]).argmax(-1).to(probs.device)
+        return (probs / self.exponential(shape.numel(), probs)[cells]).argmax(-1)
 
     def gumbel(self, like: Tensor) -> Tensor:
         """`AmusedScheduler`'s `gumbel_noise`."""
         return _gumbel(self._uniform(like))
 
+    def exponential(self, count: int, probs: Tensor) -> Tensor:
+        """Exponential noise for `count` cells, fp32 [count,K], beside `probs` [n,K]."""
+        noise = torch.empty(count, probs.shape[-1], device=self._device(probs))
+        return _send(noise.exponential_(generator=self.generator), probs.device)
+
     def _uniform(self, like: Tensor) -> Tensor:
         device = self._device(like)
-        return torch.rand(like.shape, generator=self.generator, device=device).to(like.device)
+        return _send(torch.rand(like.shape, generator=self.generator, device=device), like.device)
 
     def _device(self, like: Tensor) -> torch.device:
         return like.device if self.generator is None else self.generator.device
@@ -70,28 +79,33 @@ class PerImageDraws:
         """Exactly `floor(ratio * eligible)` cells of each picture, at least one where any is eligible."""
         count = eligible.sum(-1, keepdim=True)
         wanted = (count * ratio.to(count.device)).floor().clamp(min=1).minimum(count).long()
-        rank = self._uniform(eligible).masked_fill(~eligible, 2.0).argsort(-1).argsort(-1)
+        rank = self._uniform(eligible.shape, eligible.device).masked_fill(~eligible, 2.0).argsort(-1).argsort(-1)
         return (rank < wanted) & eligible
 
-    def codes(self, probs: Tensor, unknown: Tensor) -> Tensor:
+    def codes(self, probs: Tensor, cells: Tensor, shape: torch.Size) -> Tensor:
         """Inverse transform sampling with one uniform number per cell."""
-        uniform = self._uniform(unknown)[unknown]
+        uniform = self._uniform(shape, probs.device).flatten()[cells]
         cumulative = probs.cumsum(-1)
         target = uniform[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=probs.shape[-1] - 1)
 
     def gumbel(self, like: Tensor) -> Tensor:
         """Gumbel noise from each picture's own stream."""
-        return _gumbel(self._uniform(like))
+        return _gumbel(self._uniform(like.shape, like.device))
 
-    def _uniform(self, like: Tensor) -> Tensor:
-        rows = [torch.rand(like.shape[1:], generator=g, device=g.device).to(like.device) for g in self.generators]
-        return torch.stack(rows)
+    def _uniform(self, shape: torch.Size, device: torch.device) -> Tensor:
+        rows = [torch.rand(shape[1:], generator=g, device=g.device) for g in self.generators]
+        return torch.stack([_send(row, device) for row in rows])
 
 
 def seeded(seed: int) -> torch.Generator:
     """A CPU generator seeded with `seed`, 0 to 2**64 - 1; torch itself uses its low 32 bits only."""
     return torch.Generator("cpu").manual_seed(seed)
+
+
+def _send(noise: Tensor, device: torch.device) -> Tensor:
+    # Without waiting for what the device is at; MPS would read memory that is another's by then.
+    return noise.to(device, non_blocking=device.type == "cuda")
 
 
 def _gumbel(uniform: Tensor) -> Tensor:

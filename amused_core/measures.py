@@ -16,30 +16,34 @@ class Measures:
     Args:
         probs: fp32 [n,K], the model's own probabilities (guidance applied, before any filter) for the masked cells.
         drawn: int64 [n], the step's guesses for them.
-        unknown: bool [B,N], the cells that were masked before the step.
-        shape: (B,h,w).
+        cells: int64 [n], their places in the flattened grids.
+        unknown: bool [B,h,w], the same cells marked.
     """
 
-    def __init__(self, probs: Tensor, drawn: Tensor, unknown: Tensor, shape: torch.Size) -> None:
+    def __init__(self, probs: Tensor, drawn: Tensor, cells: Tensor, unknown: Tensor) -> None:
         self._probs: Tensor | None = probs
         self._drawn = drawn
-        self.unknown = unknown.view(shape)
+        self._cells = cells
+        self.unknown = unknown
 
     @cached_property
     def probability(self) -> Tensor:
         """fp32 [B,h,w]: of the code that was guessed; 1 where it was known before."""
         chosen = self._live().gather(-1, self._drawn[:, None])[:, 0]
-        return torch.ones(self.unknown.shape, device=chosen.device).masked_scatter(self.unknown, chosen)
+        return self._spread(chosen, 1.0)
 
     @cached_property
     def entropy(self) -> Tensor:
         """fp32 [B,h,w] in nats, 0 (sure) to log K (no idea); 0 where the code was known before."""
-        entropy = torch.special.entr(self._live()).sum(-1)
-        return torch.zeros(self.unknown.shape, device=entropy.device).masked_scatter(self.unknown, entropy)
+        return self._spread(torch.special.entr(self._live()).sum(-1), 0.0)
 
     def close(self) -> None:
         """Lets the probabilities go; what was asked for before stays."""
         self._probs = None
+
+    def _spread(self, values: Tensor, known: float) -> Tensor:
+        grid = torch.full((self.unknown.numel(),), known, device=values.device)
+        return grid.index_copy(0, self._cells, values).view_as(self.unknown)
 
     def _live(self) -> Tensor:
         if self._probs is None:

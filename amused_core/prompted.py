@@ -71,17 +71,17 @@ def predictor(
         return torch.cat([row.start for row in rows])
 
     def predict(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
-        if not bool(cells.any()):
+        if not len(cells):
             return torch.empty(0, uvit.config.codebook_size, device=tokens.device)
-        blank = index == 0 and bool(cells.all())
+        blank = index == 0 and len(cells) == tokens.numel()
         if index in fresh:
             found = features(torch.cat([tokens, tokens]), both, guided, blank)
-            without, with_text = found.chunk(2)
+            without, with_text = (half.flatten(0, 2) for half in found.chunk(2))
             if every > 1:
                 kept["difference"] = with_text.float() - without.float()
             chosen = guide(without[cells].float(), with_text[cells].float(), cfg[index]).to(found.dtype)
         else:
-            found = features(tokens, cond, plain, blank)
+            found = features(tokens, cond, plain, blank).flatten(0, 2)
             chosen = found[cells]
             if index in steps:
                 chosen = (chosen.float() + (cfg[index] - 1) * kept["difference"][cells]).to(found.dtype)

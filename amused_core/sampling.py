@@ -56,9 +56,9 @@ def sample(
 
     Args:
         tokens: int64 [B,h,w]; cells equal to `mask_token_id` are to be drawn.
-        predict: `(tokens, step index, cells) -> logits [n,K]` of the n masked cells, which `cells` bool [B,h,w] marks,
-            in reading order, guidance applied (`at` picks them from logits of every cell). Not called when nothing
-            is masked.
+        predict: `(tokens, step index, cells) -> logits [n,K]`, guidance applied, of the n masked cells: `cells` int64
+            [n] are their places in the flattened grids, rising (`at` picks them from logits of every cell). Not called
+            when nothing is masked at the start.
         ratios: float32 [steps+1], falling mask ratios (`schedule.mask_ratios`).
         draws: the source of randomness.
         temperatures: float32 [steps], noise of the choice which cells to keep (`schedule.temperatures`).
@@ -68,30 +68,41 @@ def sample(
 
     Returns:
         int64 [B,h,w]; cells stay masked only where `ratios` end above 0 (the first stage of several).
+
+    Raises:
+        AmusedError: at the end, where any logits were NaN: to look at each step's would be to wait for the device.
     """
     shape, total = tokens.shape, len(ratios) - 1
     tokens = tokens.flatten(1)
-    cells = tokens.shape[1]
-    share = torch.ones(len(tokens), 1) if region is None else region.flatten(1).sum(-1, keepdim=True).cpu() / cells
+    size = tokens.shape[1]
+    share = torch.ones(len(tokens), 1) if region is None else region.flatten(1).sum(-1, keepdim=True).cpu() / size
     if not (tokens == mask_token_id).any():
         return tokens.view(shape)
+    wanted = (size * (share * ratios[1:].cpu())).floor().to(tokens.device)
+    heat, final = temperatures.tolist(), (ratios[1:] <= 0).tolist()
+    broken = torch.zeros((), dtype=torch.bool, device=tokens.device)
     for index in range(total):
         unknown = tokens == mask_token_id
-        logits = predict(tokens.view(shape), index, unknown.view(shape)).float()
+        # How many cells are masked is the one thing in a step that the host has to wait for.
+        cells = unknown.flatten().nonzero()[:, 0]
+        logits = predict(tokens.view(shape), index, cells).float()
         probs = logits.softmax(-1)
-        _refuse_nan(probs)
-        drawn = draws.codes(probs if narrow is None else narrow(logits), unknown)
-        predicted = tokens.masked_scatter(unknown, drawn)
-        if ratios[index + 1] > 0:
-            confidence = _confidence(probs, drawn, unknown, temperatures[index].item(), draws)
-            wanted = (cells * (share * ratios[index + 1].cpu())).floor().to(tokens.device)
-            tokens = torch.where(_least_sure(confidence, unknown, wanted), mask_token_id, predicted)
-        else:
+        # One NaN or infinite logit makes the whole softmax of its cell NaN.
+        broken = broken | torch.isnan(probs[:, 0]).any()
+        drawn = draws.codes(probs if narrow is None else narrow(logits), cells, tokens.shape)
+        predicted = tokens.flatten().index_copy(0, cells, drawn).view_as(tokens)
+        if final[index]:
             tokens = predicted
+        else:
+            confidence = _confidence(probs, drawn, unknown, cells, heat[index], draws)
+            least = _least_sure(confidence, unknown, wanted[:, index, None])
+            tokens = torch.where(least, mask_token_id, predicted)
         if on_step is not None:
-            measures = Measures(probs, drawn, unknown, shape)
+            measures = Measures(probs, drawn, cells, unknown.view(shape))
             on_step(Step(index, total, tokens.view(shape), predicted.view(shape), measures))
             measures.close()
+    if broken:
+        raise AmusedError("The model's logits are NaN: its weights are damaged, or its dtype is too small for them.")
     return tokens.view(shape)
 
 
@@ -103,15 +114,19 @@ def remask(tokens: Tensor, ratio: Tensor, draws: Draws, mask_token_id: int, regi
 
 
 def at(logits: Tensor, cells: Tensor) -> Tensor:
-    """Logits [B,K,h,w] of every cell -> [n,K] of those that `cells` bool [B,h,w] marks, in reading order."""
-    return logits.movedim(1, -1)[cells]
+    """Logits [B,K,h,w] of every cell -> [n,K] of those in the places `cells` int64 [n] of the flattened grids."""
+    logits = logits.flatten(2)
+    size = logits.shape[2]
+    return logits.transpose(1, 2)[cells // size, cells % size]
 
 
-def _confidence(probs: Tensor, drawn: Tensor, unknown: Tensor, temperature: float, draws: Draws) -> Tensor:
+def _confidence(
+    probs: Tensor, drawn: Tensor, unknown: Tensor, cells: Tensor, temperature: float, draws: Draws
+) -> Tensor:
     """Noisy log-probability of each drawn code, fp32 [B,N]; infinite where the token was known."""
     chosen = probs.gather(-1, drawn[:, None])[:, 0]
-    known = torch.full(unknown.shape, torch.inf, device=probs.device)
-    log_probs = known.masked_scatter(unknown, chosen).clamp(1e-20).log()
+    known = torch.full((unknown.numel(),), torch.inf, device=probs.device)
+    log_probs = known.index_copy(0, cells, chosen).view_as(unknown).clamp(1e-20).log()
     return log_probs + temperature * draws.gumbel(log_probs)
 
 
@@ -121,9 +136,3 @@ def _least_sure(confidence: Tensor, unknown: Tensor, wanted: Tensor) -> Tensor:
     wanted = torch.minimum(count - 1, wanted).clamp(1, max(unknown.shape[1] - 1, 0)).long()
     cut = confidence.sort(-1).values.gather(1, wanted)
     return (confidence < cut) & unknown
-
-
-def _refuse_nan(probs: Tensor) -> None:
-    # One NaN or infinite logit makes the whole softmax of its cell NaN.
-    if torch.isnan(probs[:, 0]).any():
-        raise AmusedError("The model's logits are NaN: its weights are damaged, or its dtype is too small for them.")

@@ -21,10 +21,10 @@ class RowDraws:
         """See `Draws`."""
         return torch.cat([row.cells(part, ratio) for row, part in zip(self._rows, eligible.split(1), strict=True)])
 
-    def codes(self, probs: Tensor, unknown: Tensor) -> Tensor:
+    def codes(self, probs: Tensor, cells: Tensor, shape: torch.Size) -> Tensor:
         """See `Draws`."""
-        parts = zip(self._rows, probs.split(unknown.sum(-1).tolist()), unknown.split(1), strict=True)
-        return torch.cat([row.codes(part, cells) for row, part, cells in parts])
+        noise = torch.cat([row.exponential(shape[1], probs) for row in self._rows])
+        return (probs / noise[cells]).argmax(-1)
 
     def gumbel(self, like: Tensor) -> Tensor:
         """See `Draws`."""

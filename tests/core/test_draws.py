@@ -20,7 +20,7 @@ def both(seed: int) -> list[PerImageDraws | SharedDraws]:
 def test_codes_follow_the_probabilities(kind: int, seed: int) -> None:
     count = 20000
     probs = torch.linspace(1, 16, 16).softmax(0) * 0.5 + 1 / 32
-    codes = both(seed)[kind].codes(probs.expand(count, 16), torch.ones(1, count, dtype=torch.bool))
+    codes = both(seed)[kind].codes(probs.expand(count, 16), torch.arange(count), torch.Size([1, count]))
     seen = codes.flatten().bincount(minlength=16)
     assert ((seen - probs * count) ** 2 / (probs * count)).sum() < CHI_SQUARE_15
 
@@ -29,7 +29,7 @@ def test_codes_follow_the_probabilities(kind: int, seed: int) -> None:
 def test_impossible_codes_are_never_drawn(kind: int) -> None:
     probs = torch.zeros(5000, 9)
     probs[..., [2, 5]] = 0.5
-    codes = both(3)[kind].codes(probs, torch.ones(1, 5000, dtype=torch.bool))
+    codes = both(3)[kind].codes(probs, torch.arange(5000), torch.Size([1, 5000]))
     assert set(codes.flatten().tolist()) == {2, 5}
 
 
@@ -37,33 +37,33 @@ def test_the_largest_uniform_number_draws_a_possible_code() -> None:
     """1 - 2**-24 times the sum may round up to the sum; the codes after it have no probability."""
 
     class Highest(PerImageDraws):
-        def _uniform(self, like: torch.Tensor) -> torch.Tensor:
-            return torch.full(like.shape, 1 - 2**-24)
+        def _uniform(self, shape: torch.Size, device: torch.device) -> torch.Tensor:
+            return torch.full(shape, 1 - 2**-24)
 
     probs = torch.rand(512, 64, generator=seeded(0))
     probs[..., 40:] = 0
-    codes = Highest([0]).codes(probs / probs.sum(-1, keepdim=True), torch.ones(1, 512, dtype=torch.bool))
+    codes = Highest([0]).codes(probs / probs.sum(-1, keepdim=True), torch.arange(512), torch.Size([1, 512]))
     assert codes.max() < 40
 
 
-def test_only_unknown_cells_get_a_code() -> None:
-    unknown = torch.tensor([[True, False, True, False]])
-    probs = torch.zeros(2, 8)
-    probs[0, 7] = probs[1, 3] = 1
-    assert PerImageDraws([0]).codes(probs, unknown).tolist() == [7, 3]
+@pytest.mark.parametrize("kind", [0, 1], ids=["inverse-cdf", "multinomial"])
+def test_a_cell_gets_its_code_whatever_the_others_do(kind: int) -> None:
+    probs, some = torch.rand(40, 8, generator=seeded(0)).softmax(-1), torch.tensor([3, 4, 9, 38])
+    every = both(0)[kind].codes(probs, torch.arange(40), torch.Size([1, 40]))
+    assert torch.equal(both(0)[kind].codes(probs[some], some, torch.Size([1, 40])), every[some])
 
 
 def test_each_picture_has_its_own_stream() -> None:
     like, probs = torch.empty(3, 64), torch.ones(3 * 64, 16) / 16
     unknown = torch.ones(3, 64, dtype=torch.bool)
     batch = PerImageDraws([5, 6, 7])
-    codes = batch.gumbel(like), batch.codes(probs, unknown).view(3, 64)
+    codes = batch.gumbel(like), batch.codes(probs, torch.arange(3 * 64), like.shape).view(3, 64)
     together = [*codes, batch.cells(unknown, torch.tensor(0.5))]
     for row, seed in enumerate([5, 6, 7]):
         one = PerImageDraws([seed])
         alone = [
             one.gumbel(like[:1]),
-            one.codes(probs[:64], unknown[:1])[None],
+            one.codes(probs[:64], torch.arange(64), like[:1].shape)[None],
             one.cells(unknown[:1], torch.tensor(0.5)),
         ]
         for a, b in zip(alone, together, strict=True):
@@ -72,10 +72,9 @@ def test_each_picture_has_its_own_stream() -> None:
 
 def test_a_neighbours_known_cells_do_not_shift_a_stream() -> None:
     probs = torch.ones(128, 16) / 16
-    unknown = torch.ones(2, 64, dtype=torch.bool)
-    fewer = unknown.clone()
-    fewer[0, :40] = False
-    all_of_them, few = PerImageDraws([1, 2]).codes(probs, unknown), PerImageDraws([1, 2]).codes(probs[40:], fewer)
+    cells, shape = torch.arange(128), torch.Size([2, 64])
+    all_of_them = PerImageDraws([1, 2]).codes(probs, cells, shape)
+    few = PerImageDraws([1, 2]).codes(probs[40:], cells[40:], shape)
     assert torch.equal(all_of_them[-64:], few[-64:])
 
 
@@ -130,5 +129,5 @@ def test_the_global_generator_is_left_alone() -> None:
     for draws in both(0):
         draws.gumbel(torch.empty(1, 8))
         draws.cells(torch.ones(1, 8, dtype=torch.bool), torch.tensor(0.5))
-        draws.codes(torch.ones(8, 4) / 4, torch.ones(1, 8, dtype=torch.bool))
+        draws.codes(torch.ones(8, 4) / 4, torch.arange(8), torch.Size([1, 8]))
     assert torch.equal(before, torch.get_rng_state())

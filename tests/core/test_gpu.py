@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,19 @@ def test_int8_says_that_it_is_for_cpus(folder: Path) -> None:
     with pytest.raises(ValueError, match="int8 works in fp32 on a CPU only"):
         model.generate("a red cat", int8=True)
     assert model.generate("a red cat", fast=True).settings[0]["int8"] is False
+
+
+@pytest.mark.parametrize("seeding", ["per_image", "diffusers"])
+def test_the_host_waits_once_a_step(folder: Path, seeding: str) -> None:
+    model, waits = load_model(folder, dtype="fp32", device="cuda"), []
+    settings = {**RUN, "steps": 6, "seeding": seeding, "top_k": 20}
+    model.generate("a red cat", **settings)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            model.generate("a red cat", **settings, on_step=lambda step: waits.append(len(seen)))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert waits[0] > 0, "waiting is not seen"
+    assert all(after - before <= 1 for before, after in zip(waits, waits[1:], strict=False))

@@ -239,8 +239,8 @@ def test_the_difference_is_that_of_the_last_guided_step(own: AmusedModel) -> Non
     cells = two == 71
     with torch.no_grad():
         lazy = predictor(own.transformer, [cond], [uncond], [3.0, 3.0], 2)
-        lazy(one, 0, one == 71)
-        got = lazy(two, 1, cells)
+        lazy(one, 0, (one == 71).flatten().nonzero()[:, 0])
+        got = lazy(two, 1, cells.flatten().nonzero()[:, 0])
         logits = {
             (grid, row): own.transformer.mlm_layer(own.transformer.grid(tokens, row.condition))
             for grid, tokens in enumerate((one, two))
