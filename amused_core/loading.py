@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .attention import Attend, sdpa
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
+from .kernels import keep_memory
 from .layers import TORCH_LAYERS, Layers
 from .text import Text
 from .transformer import UVit
@@ -93,6 +94,7 @@ def load_state(module: nn.Module, state: dict[str, Tensor], part: str) -> None:
     _refuse(part, "has NaN or infinite values in", [key for key, value in state.items() if not _finite(value)])
     module.load_state_dict(state, assign=True)
     module.requires_grad_(False)
+    keep_memory()
 
 
 def _refuse(part: str, problem: str, items: list[Any]) -> None:

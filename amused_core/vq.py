@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .decoder import fast_decoder
 from .errors import AmusedError
@@ -61,12 +61,16 @@ class VQ:
                 f"{self.codebook_size - 1} (are some cells still masked?)."
             )
         tokens = tokens.to(self._where())
-        # One picture at a time: it costs no time, and the peak memory is that of one.
-        return torch.cat([self._decode(grid[None]) for grid in tokens])
-
-    def _decode(self, tokens: Tensor) -> Tensor:
-        shape = (*tokens.shape, self.module.config.latent_channels)
         decoder = fast_decoder(self.module)
+        try:
+            # One picture at a time: it costs no time, and the peak memory is that of one.
+            return torch.cat([self._decode(grid[None], decoder) for grid in tokens])
+        finally:
+            if decoder is not None:
+                decoder.spare.clear()
+
+    def _decode(self, tokens: Tensor, decoder: nn.Module | None) -> Tensor:
+        shape = (*tokens.shape, self.module.config.latent_channels)
         if decoder is None:
             picture = self.module.decode(tokens, force_not_quantize=True, shape=shape).sample
         else:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amused_core import decoder, load_model
-from amused_core.decoder import FoldedUpsample, PointwiseConv, fast_decoder
+from amused_core.decoder import Spare, fast_decoder
 from amused_core.vq import VQ
-from amused_core.winograd import WinogradConv, winograd_bytes
+from amused_core.winograd import Affine, WinogradConv, WinogradUpsample
 from tests.tiny import tiny_vq
 
 SIZES = [(1, 1), (1, 6), (5, 1), (4, 4), (2, 3), (7, 9), (13, 8), (34, 19)]
@@ -36,55 +36,79 @@ def near(got: Tensor, want: Tensor, most: float = 1e-4) -> None:
     assert (got - want).abs().max() <= most * want.square().mean().sqrt()
 
 
+def twice(x: Tensor) -> Tensor:
+    return F.interpolate(x[None], scale_factor=2.0, mode="nearest")[0]
+
+
 @torch.no_grad()
+def check(conv: nn.Conv2d, x: Tensor, kind: type[WinogradConv] = WinogradConv, norm: Affine | None = None) -> None:
+    """Written and added, a picture [C,H,W] comes out as `conv` itself has it."""
+    seen = x if norm is None else F.silu(x * norm.gain[:, None, None] + norm.shift[:, None, None])
+    want = conv(twice(seen) if kind is WinogradUpsample else seen).permute(1, 2, 0)
+    fast, picture = kind(conv), x.permute(1, 2, 0)
+    assert fast.shape(picture) == want.shape
+    near(fast(picture, torch.full(want.shape, torch.nan), norm), want)
+    before = noise(*want.shape, seed=9)
+    near(fast(picture, before.clone(), norm, add=True), want + before)
+
+
+@pytest.mark.parametrize("kind", [WinogradConv, WinogradUpsample])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("last", [True, False], ids=["channels last", "channels first"])
 @pytest.mark.parametrize("size", SIZES)
-def test_winograd(size: tuple[int, int], last: bool, bias: bool) -> None:
-    conv, x = convolution(24, 17, bias=bias), noise(3, 24, *size)
-    if last:
-        x = x.contiguous(memory_format=torch.channels_last)
-    near(WinogradConv(conv)(x), conv(x))
+def test_winograd(size: tuple[int, int], last: bool, bias: bool, kind: type[WinogradConv]) -> None:
+    x = noise(*size, 24).permute(2, 0, 1) if last else noise(24, *size)
+    check(convolution(24, 17, bias=bias), x, kind)
 
 
-@torch.no_grad()
-def test_winograd_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_winograd_of_a_normed_picture(size: tuple[int, int]) -> None:
+    """Around the picture there are zeros, not the norm's shift."""
+    check(convolution(24, 17), noise(24, *size), norm=Affine(noise(24, seed=5), noise(24, seed=6)))
+
+
+@pytest.mark.parametrize("kind", [WinogradConv, WinogradUpsample])
+@pytest.mark.parametrize("chunk", [1, 100, 200])
+def test_winograd_in_several_chunks(chunk: int, kind: type[WinogradConv], monkeypatch: pytest.MonkeyPatch) -> None:
     from amused_core import winograd
 
-    monkeypatch.setattr(winograd, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(winograd, "FEWEST_TILES", 3)
-    conv, x = convolution(8, 8), noise(2, 8, 23, 10)
-    near(WinogradConv(conv)(x), conv(x))
+    monkeypatch.setattr(winograd, "CHUNK", chunk)
+    check(convolution(8, 8), noise(8, 23, 10), kind)
 
 
-@torch.no_grad()
-def test_winograd_of_many_channels_is_as_exact() -> None:
-    conv, x = convolution(512, 256), noise(1, 512, 9, 10)
-    near(WinogradConv(conv)(x), conv(x))
-    assert WinogradConv(conv).weight.nbytes == winograd_bytes(conv)
+@pytest.mark.parametrize("kind", [WinogradConv, WinogradUpsample])
+@pytest.mark.parametrize("pays", [True, False])
+def test_winograd_by_either_library(pays: bool, kind: type[WinogradConv], monkeypatch: pytest.MonkeyPatch) -> None:
+    from amused_core import kernels
+
+    if pays and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(kernels, "onednn_pays", lambda: pays)
+    check(convolution(24, 32), noise(24, 9, 10), kind)
+
+
+@pytest.mark.parametrize("kind", [WinogradConv, WinogradUpsample])
+def test_winograd_of_many_channels_is_as_exact(kind: type[WinogradConv]) -> None:
+    check(convolution(512, 256), noise(512, 9, 10), kind)
 
 
 @torch.no_grad()
 def test_winograd_leaves_its_input_alone() -> None:
-    conv, x = convolution(4, 4), noise(1, 4, 6, 6)
+    conv, x = convolution(4, 4), noise(6, 6, 4)
     before = x.clone()
-    WinogradConv(conv)(x)
+    WinogradConv(conv)(x, torch.empty(6, 6, 4), Affine(torch.ones(4), torch.ones(4)))
     assert torch.equal(x, before)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("size", SIZES)
-def test_folded_upsampling(size: tuple[int, int], bias: bool) -> None:
-    conv, x = convolution(6, 5, bias=bias), noise(2, 6, *size)
-    near(FoldedUpsample(conv)(x), conv(F.interpolate(x, scale_factor=2.0, mode="nearest")), 1e-5)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("bias", [True, False])
-def test_pointwise(bias: bool) -> None:
-    conv, x = convolution(6, 5, kernel=1, bias=bias), noise(2, 6, 3, 7)
-    near(PointwiseConv(conv)(x), conv(x), 1e-5)
+def test_spare_memory_is_used_again() -> None:
+    spare = Spare()
+    first = spare.take((4, 5, 6))
+    place = first.data_ptr()
+    spare.give(first.view(5, 4, 6)[1:])
+    assert spare.take((11, 11)).data_ptr() != place, "too small"
+    again = spare.take((2, 3))
+    assert again.data_ptr() == place and again.shape == (2, 3) and again.is_contiguous()
+    assert spare.take((2, 3)).data_ptr() != place, "still in use"
 
 
 @torch.no_grad()
@@ -151,7 +175,7 @@ def kinds(module: Any) -> set[str]:
 
 @pytest.mark.parametrize("shape", [(1, 5, 7), (2, 4, 4), (1, 1, 1), (1, 1, 9)])
 def test_a_large_decoder(large: Any, shape: tuple[int, ...]) -> None:
-    assert kinds(large) >= {"WinogradConv", "FoldedUpsample", "PointwiseConv"}
+    assert kinds(large) >= {"Resnet", "Upsample", "Ending"}
     same_picture(large, tokens_for(large, *shape))
 
 
@@ -164,15 +188,25 @@ def test_the_embedded_decoder() -> None:
 def test_without_memory_for_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
     module = large_vq()
     monkeypatch.setattr(decoder, "_budget", lambda: 0.0)
-    assert "WinogradConv" not in kinds(module) and "FoldedUpsample" in kinds(module)
+    assert not {"Resnet", "Upsample"} & kinds(module)
     same_picture(module, tokens_for(module, 1, 4, 4))
 
 
 def test_with_memory_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
-    module, one = large_vq(), winograd_bytes(nn.Conv2d(128, 128, 3))
-    monkeypatch.setattr(decoder, "_budget", lambda: float(one))
-    assert sum(isinstance(part, WinogradConv) for part in fast_decoder(module).modules()) == 1
+    """An upsampling of 128 channels comes first."""
+    module = large_vq()
+    monkeypatch.setattr(decoder, "_budget", lambda: 25 * 4 * 128 * 128.0)
+    fast = list(fast_decoder(module).modules())
+    assert [type(part).__name__ for part in fast].count("Upsample") == 1
+    assert not any(isinstance(part, decoder.Resnet) for part in fast)
+    held = [weight for part in fast if isinstance(part, WinogradUpsample) for weight in part.weights]
+    assert sum(weight.numel() for weight in held) == 25 * 128 * 128
     same_picture(module, tokens_for(module, 1, 4, 4))
+
+
+def test_memory_is_given_back(large: Any) -> None:
+    VQ(large).decode(tokens_for(large, 2, 4, 4))
+    assert not fast_decoder(large).spare._free
 
 
 def test_the_model_itself_is_left_alone(large: Any) -> None:
