@@ -43,6 +43,7 @@ def predictor(
     uncond: Sequence[Prompted] | None,
     cfg: Sequence[float],
     every: int = 1,
+    options: dict[str, Any] | None = None,
 ) -> Predict:
     """A callable that gives the guided logits of the masked cells.
 
@@ -54,6 +55,7 @@ def predictor(
         cfg: the guidance of each step; 1 skips the unconditional rows.
         every: of this many guided steps the first runs the unconditional rows; the others take its difference of
             conditional and unconditional features (LazyMAR's condition cache, Yan et al. 2025). 1 is exact.
+        options: a host's, for `UVit.grid`.
     """
     both = None if uncond is None else [*uncond, *cond]
     plain, guided = _joined(cond), None if both is None else _joined(both)
@@ -62,10 +64,11 @@ def predictor(
 
     def features(tokens: Tensor, rows: Sequence[Prompted], condition: Condition, blank: bool) -> Tensor:
         if not blank:
-            return uvit.mlm_layer.features(uvit.grid(tokens, condition))
+            return uvit.mlm_layer.features(uvit.grid(tokens, condition, options))
         new = list({id(row): row for row in rows if row.start is None}.values())
         if new:
-            start = uvit.mlm_layer.features(uvit.grid(tokens[:1].expand(len(new), -1, -1), _joined(new)))
+            grid = uvit.grid(tokens[:1].expand(len(new), -1, -1), _joined(new), options)
+            start = uvit.mlm_layer.features(grid)
             for row, feature in zip(new, start.split(1), strict=True):
                 row.start = feature
         return torch.cat([row.start for row in rows])

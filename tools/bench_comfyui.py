@@ -1,7 +1,7 @@
 """Measures what a sampling step costs inside ComfyUI beyond the same step without it.
 
-ComfyUI's samplers know pictures of numbers, so the nodes hand them every token as a one-hot vector over the codes and
-get logits of every cell back; the core keeps token ids, and asks for the masked cells only.
+For plain prompts the nodes let the core ask the model. With anything else ComfyUI does: every token is a one-hot vector
+over the codes then, and logits of every cell come back. `--stock` measures that way, with a node that changes nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from amused_core.checkpoint import Checkpoint  # noqa: E402
 from amused_core.single_file import write_checkpoint  # noqa: E402
 
 NAME, PROMPT = "measured", "a red apple on a blue background, take {}"
-PARTS = ("before U-ViT", "U-ViT", "after U-ViT", "U-ViT and guidance", "sampler")
+PREDICT, SAMPLER = "U-ViT and guidance", "sampler"
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def main() -> None:
     add("--cfg", type=float, default=3.0)
     add("--repeats", type=int, default=5)
     add("--threads", type=int)
+    add("--stock", action="store_true", help="take ComfyUI's own way, as for regions, masks and hooks")
     arguments = parser.parse_args()
     if arguments.steps < 2:
         parser.error("--steps must be at least 2: the first one is not counted")
@@ -99,7 +100,7 @@ class Headless:
         """Tokens of one run, its steps timed."""
         given = self.arguments
         settings = {"steps": given.steps, "cfg": given.cfg, "batch_size": given.batch, "seed": seed}
-        with sampling(amused_core.model, laps, "U-ViT and guidance"):
+        with sampling(amused_core.model, laps):
             return self.model.generate(prompt, **settings).tokens
 
 
@@ -120,28 +121,30 @@ class InComfy:
         text = graphs.prompts(comfy, self.loader, prompt)
         temperature = dict(zip(("temperature_start", "temperature_end"), self.best.temperature, strict=True))
         wanted = {"seed": seed, "steps": given.steps, "cfg": given.cfg, **temperature}
-        model = comfy.run(self.loader).model  # The graph's own, which the executor keeps.
-        uvit = laps.around(model.diffusion_model, "forward", before="before U-ViT", after="U-ViT")
-        with uvit, sampling(comfy.module("amused_core.sampling"), laps, "after U-ViT"):
+        if given.stock:
+            model = comfy.run(self.loader).clone()
+            model.set_model_unet_function_wrapper(lambda ask, args: ask(args["input"], args["timestep"], **args["c"]))
+            wanted["model"] = comfy.give(model)
+        with sampling(comfy.module("amused_core.sampling"), laps):
             return graphs.tokens(comfy.run(graphs.sample(comfy, self.loader, start, text, **wanted)))
 
 
 @contextmanager
-def sampling(module: ModuleType, laps: Laps, name: str) -> Iterator[None]:
-    """While it lasts, the loop that `module.sample` is has its steps timed; a step's prediction ends the lap `name`."""
+def sampling(module: ModuleType, laps: Laps) -> Iterator[None]:
+    """While it lasts, the loop that `module.sample` is has the two parts of its steps timed."""
     original: Callable[..., Any] = module.sample
 
     def sample(tokens: Any, predict: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         laps.lap("set up")
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            laps.lap("sampler")
+            laps.lap(SAMPLER)
             result = predict(*args, **kwargs)
-            laps.lap(name)
+            laps.lap(PREDICT)
             return result
 
         result = original(tokens, timed, *args, **kwargs)
-        laps.lap("sampler")
+        laps.lap(SAMPLER)
         return result
 
     with mock.patch.object(module, "sample", sample):
@@ -150,13 +153,9 @@ def sampling(module: ModuleType, laps: Laps, name: str) -> Iterator[None]:
 
 def milliseconds(laps: Laps, steps: int) -> dict[str, float]:
     """CPU milliseconds of each part of a step, the mean of all steps but the first, which the core may keep."""
-    found = {}
-    for part in PARTS:
-        if part in laps.taken:
-            taken = [spent[0] for spent in laps.taken[part]]
-            # The loop's own part has one more lap, before the first step; ComfyUI may call the U-ViT twice in a step.
-            first = 2 if part == "sampler" else len(taken) // steps
-            found[part] = 1000 * sum(taken[first:]) / (steps - 1)
+    # The loop's own part has one more lap, before the first step.
+    counted = {PREDICT: laps.taken[PREDICT][1:], SAMPLER: laps.taken[SAMPLER][2:]}
+    found = {part: 1000 * sum(spent[0] for spent in taken) / (steps - 1) for part, taken in counted.items()}
     return {**found, "step": sum(found.values())}
 
 
@@ -167,12 +166,9 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
     rows = [
         {"CPU ms a step": name, **{part: f"{value:.2f}" for part, value in row.items()}} for name, row in found.items()
     ]
-    nodes, added = inside["before U-ViT"] + inside["after U-ViT"], inside["step"] - alone["step"]
-    return (
-        f"{report.table(rows)}\n\nIn ComfyUI a step takes {added:.2f} ms more ({100 * added / inside['step']:.1f} % of "
-        f"it). Around the U-ViT (one-hot planes, batching, guidance, logits) it spends {nodes:.2f} ms "
-        f"({100 * nodes / inside['step']:.1f} %)."
-    )
+    added = inside["step"] - alone["step"]
+    share = 100 * added / inside["step"]
+    return f"{report.table(rows)}\n\nIn ComfyUI a step takes {added:+.2f} ms ({share:+.1f} % of it)."
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from ...amused_core.checkpoint import Checkpoint, Recommended
 from ...amused_core.config import UVitConfig
 from ...amused_core.loading import load_state
 from . import guards
+from .conditions import Conditions, forget
 from .latent_format import AmusedLatentFormat
 from .layers import comfy_layers, patch_response_norms
 from .model_sampling import AmusedModelSampling
@@ -62,6 +63,7 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         self.facts = facts
         self.diffusion_model = unet
         self.model_sampling = AmusedModelSampling(facts.schedule)
+        self.conditions = Conditions()
 
     def _apply_model(
         self,
@@ -80,13 +82,16 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         tokens = kwargs.get("tokens")
         if tokens is None:
             tokens = guards.tokens_of(x, self.facts.codebook_size, self.facts.mask_token_id)
-        dtype = self.manual_cast_dtype or self.get_dtype()
-        text, pooled = (
-            comfy.model_management.cast_to_device(value, x.device, dtype) for value in (c_crossattn, kwargs["y"])
-        )
-        micro = kwargs["micro"].to(x.device)
-        logits = self.diffusion_model(tokens, text, pooled, micro, transformer_options)
+        given = self.cast(c_crossattn, kwargs["y"], kwargs["micro"], x.device)
+        known = self.conditions.recall(self, given, transformer_options)
+        logits = self.diffusion_model(tokens, *given, transformer_options, known)
         return self.model_sampling.calculate_denoised(t, logits.float(), x)
+
+    def cast(self, text: Tensor, pooled: Tensor, micro: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """A prompt on the device, its embeddings in the dtype the U-ViT computes in."""
+        dtype = self.manual_cast_dtype or self.get_dtype()
+        text, pooled = (comfy.model_management.cast_to_device(part, device, dtype) for part in (text, pooled))
+        return text, pooled, micro.to(device)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, comfy.conds.CONDRegular]:
         """Text, pooled text and micro-conditioning of one conditioning entry."""
@@ -161,4 +166,6 @@ def load_model(
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", guards.before_sampling)
     patcher.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "amused", plain_prompts)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_response_norms)
+    for event in (CallbacksMP.ON_PRE_RUN, CallbacksMP.ON_CLEANUP):
+        patcher.add_callback_with_key(event, "amused", forget)
     return patcher

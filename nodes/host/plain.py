@@ -8,12 +8,15 @@ from typing import Any
 import comfy.samplers
 import torch
 from comfy.model_management import get_free_memory
-from comfy.patcher_extension import WrappersMP, get_all_wrappers
+from comfy.patcher_extension import CallbacksMP, WrappersMP, get_all_callbacks, get_all_wrappers
 from torch import Tensor
 
 from . import guards
 from .latent_format import tokens_to_codes
 
+# What ComfyUI calls between a sampler and the model, and where other nodes may change what the model is.
+_BETWEEN = (WrappersMP.PREDICT_NOISE, WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL)
+_CHANGING = (CallbacksMP.ON_PREPARE_STATE, CallbacksMP.ON_APPLY_HOOKS)
 # What makes a conditioning more than one prompt for the whole picture, in every step, at full strength.
 _MORE = ("area", "mask", "hooks", "control", "gligen", "default", "timestep_start", "timestep_end")
 
@@ -34,7 +37,7 @@ def plain_prompts(
     if not _plain(conds, options):
         return executor(model, conds, x, timestep, options)
     given = [index for index in reversed(range(len(conds))) if conds[index] is not None]  # ComfyUI's order.
-    if model.memory_required([len(given) * len(x), *x.shape[1:]]) * 1.5 >= get_free_memory(x.device):
+    if not fits(model, [len(given) * len(x), *x.shape[1:]], x.device):
         return executor(model, conds, x, timestep, options)
     facts = model.facts
     tokens = guards.tokens_of(x, facts.codebook_size, facts.mask_token_id)
@@ -57,13 +60,31 @@ def plain_prompts(
     return [found[index] if index in found else torch.zeros_like(x) for index in range(len(conds))]
 
 
+def is_steady(model: Any, options: dict[str, Any]) -> bool:
+    """Whether a run's transformer options leave the weights and what the model is asked alone, from step to step."""
+    found = [wrapper for kind in _BETWEEN for wrapper in get_all_wrappers(kind, options)]
+    patcher = model.current_patcher
+    hooked = patcher is None or patcher.hook_patches or patcher.current_hooks is not None
+    return found == [plain_prompts] and not hooked and not any(get_all_callbacks(kind, options) for kind in _CHANGING)
+
+
+def is_plain(cond: list[dict[str, Any]] | None) -> bool:
+    """Whether a side of the guidance is one prompt for the whole picture, in every step, at full strength."""
+    return cond is not None and len(cond) == 1 and _whole(cond[0])
+
+
+def fits(model: Any, shape: list[int], device: torch.device) -> bool:
+    """Whether ComfyUI would run planes of this shape in one go."""
+    return model.memory_required(shape) * 1.5 < get_free_memory(device)
+
+
 def _plain(conds: list[list[dict[str, Any]] | None], options: dict[str, Any]) -> bool:
     if "model_function_wrapper" in options or options.get("transformer_options", {}).get("patches"):
         return False
     if get_all_wrappers(WrappersMP.APPLY_MODEL, options, is_model_options=True):
         return False
     given = [cond for cond in conds if cond is not None]
-    return bool(given) and all(len(cond) == 1 and _whole(cond[0]) for cond in given)
+    return bool(given) and all(is_plain(cond) for cond in given)
 
 
 def _whole(cond: dict[str, Any]) -> bool:

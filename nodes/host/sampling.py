@@ -21,7 +21,7 @@ from ...amused_core.errors import AmusedError
 from ...amused_core.filters import Narrow, narrower
 from ...amused_core.guidance import cfg_weights
 from ...amused_core.schedule import start_step, temperatures
-from . import guards
+from . import direct, guards
 from .latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
 from .model_sampling import amused_sigmas
 from .preview import guess_planes
@@ -85,13 +85,8 @@ def sample_amused(
     if region is not None:
         tokens = torch.where((tokens == masked) & ~region, kept, tokens)
 
-    guider = None if weights is None else _holder(model, "cfg")
-
-    def predict(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
-        planes = tokens_to_planes(tokens, facts.codebook_size)
-        if weights is not None:
-            guider.cfg = weights[index]
-        return core.at(model(planes, sigmas[index].expand(len(tokens)), **args), cells)
+    predict = direct.predictor(model, args.get("model_options", {}), weights, ratios, tuple(tokens.shape))
+    predict = predict or _through_comfyui(model, sigmas, args, weights, facts.codebook_size)
 
     with tqdm(total=len(ratios) - 1, disable=disable) as bar:
 
@@ -171,6 +166,21 @@ def sample_latent(
         seed=seed,
     )
     return {**latent, "samples": tokens}
+
+
+def _through_comfyui(
+    model: Any, sigmas: Tensor, args: dict[str, Any], weights: list[float] | None, codebook_size: int
+) -> core.Predict:
+    """Asks the guided model as ComfyUI's own samplers do."""
+    guider = None if weights is None else _holder(model, "cfg")
+
+    def predict(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
+        planes = tokens_to_planes(tokens, codebook_size)
+        if weights is not None:
+            guider.cfg = weights[index]
+        return core.at(model(planes, sigmas[index].expand(len(tokens)), **args), cells)
+
+    return predict
 
 
 def _attribute(wrapped: Any, name: str) -> Tensor:

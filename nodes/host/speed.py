@@ -49,6 +49,8 @@ def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) ->
 class SparedGuidance:
     """Asks a model without its prompt only where that pays; for `sampler_calc_cond_batch_function`.
 
+    The core's predictor does the same by itself, and only reads the settings.
+
     Args:
         interval: shares of the whole schedule; steps that begin outside have no guidance.
         every: of this many guided steps the first asks, the others take its difference.
@@ -63,6 +65,11 @@ class SparedGuidance:
     def spares(self) -> bool:
         """Whether there is anything to leave out."""
         return self.interval != (0.0, 1.0) or self.every > 1
+
+    def weights(self, weights: list[float], ratios: Tensor) -> list[float]:
+        """The guidance of each step of a run, 1 where this leaves it out."""
+        begins = places(ratios)[:-1].tolist()
+        return [weight if self._guides(place) else 1.0 for weight, place in zip(weights, begins, strict=True)]
 
     def run(
         self, executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: Tensor, *more: Any, **kw: Any
@@ -80,7 +87,7 @@ class SparedGuidance:
         if len(conds) != 2 or conds[1] is None:
             return self._predict(conds, args)
         done = self._places[(self._sigmas - args["sigma"].max().cpu()).abs().argmin()]
-        if not self.interval[0] - ROUNDING <= done < self.interval[1] - ROUNDING:
+        if not self._guides(float(done)):
             alone = self._predict([conds[0], None], args)[0]
             return [alone, alone]
         fresh = self._guided % self.every == 0 or self._difference is None or self._difference.shape != x.shape
@@ -92,6 +99,9 @@ class SparedGuidance:
         if self.every > 1:
             self._difference = both[0] - both[1]
         return both
+
+    def _guides(self, place: float) -> bool:
+        return self.interval[0] - ROUNDING <= place < self.interval[1] - ROUNDING
 
     def _begin(self, sigmas: Tensor) -> None:
         self._sigmas, self._places = sigmas.cpu(), places(sigmas)

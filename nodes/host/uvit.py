@@ -27,11 +27,22 @@ class HostUVit(UVit):
     """
 
     def forward(
-        self, tokens: Tensor, text: Tensor, pooled: Tensor, micro: Tensor, options: dict[str, Any] | None = None
+        self,
+        tokens: Tensor,
+        text: Tensor,
+        pooled: Tensor,
+        micro: Tensor,
+        options: dict[str, Any] | None = None,
+        given: Condition | None = None,
     ) -> Tensor:
-        """See `UVit.forward`."""
-        uvit = self._int8() if options and options.get(INT8) else self
-        return UVit.forward(uvit, tokens, text, pooled, micro, options)
+        """See `UVit.forward`; `given` is what `condition` of the chosen U-ViT made of text, pooled and micro."""
+        uvit = self.chosen(options)
+        given = uvit.condition(text, pooled, micro) if given is None else given
+        return uvit.mlm_layer(uvit.grid(tokens, given, options))
+
+    def chosen(self, options: dict[str, Any] | None) -> HostUVit:
+        """This U-ViT, or its twin with 8-bit products where `options` ask for it."""
+        return self._int8() if options and options.get(INT8) else self
 
     def _int8(self) -> HostUVit:
         """The twin with 8-bit products of the weights as they are now.

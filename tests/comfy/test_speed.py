@@ -1,4 +1,4 @@
-"""The short way for plain prompts, and 'aMUSEd speed': the tokens of ComfyUI's own way, and of `generate`."""
+"""The short ways for plain prompts, and 'aMUSEd speed': the tokens of ComfyUI's own way, and of `generate`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ import pytest
 import torch
 
 from amused_core import load_model
-from amused_core.draws import PerImageDraws
-from amused_core.guidance import plain_predictor
-from amused_core.int8 import int8_twin
-from amused_core.prompted import fingerprint
-from amused_core.sampling import sample
-from amused_core.schedule import mask_ratios, temperatures
-from amused_core.text import TextEmbedding
+from amused_core.schedule import mask_ratios
 from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError
 from tests.comfy.test_memory import partly
-from tests.tiny import MASK_ID
 
 LONG, LONGER = "two red apples on a blue plate", "a red apple on a blue plate, " * 6
 SAMPLERS = {"all in one": graphs.sample, "ksampler": graphs.ksampler, "custom": graphs.custom}
@@ -235,17 +228,21 @@ def test_same_as_generate(comfy, shape, name, task):
         ({"guidance_every": 100}, [4, 2, 2, 2, 2, 2]),
     ],
 )
+@pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("build", SAMPLERS.values(), ids=SAMPLERS)
-def test_rows_are_left_out(comfy, start, settings, rows, build):
+def test_rows_are_left_out(comfy, start, settings, rows, build, direct):
+    """The first step, in which every cell is masked, is worked out for one of the two pictures."""
     loader, text, _ = start
-    patcher, seen = comfy.run(loader), []
+    patcher, seen = comfy.run(loader).clone(), []
+    if not direct:
+        wrapped_function(patcher)
     hook = patcher.model.diffusion_model.embed.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     try:
         model = speed(comfy, comfy.give(patcher), **settings)
         comfy.run(build(comfy, loader, graphs.empty(comfy, loader, batch=2), text, model=model))
     finally:
         hook.remove()
-    assert seen == rows
+    assert seen == ([rows[0] // 2, *rows[1:]] if direct else rows)
 
 
 def test_every_boundary_is_met(comfy):
@@ -321,38 +318,27 @@ class Int8Runs:
     """Runs with 8-bit products, in ComfyUI and by the core alone, with every operand alike to the last bit.
 
     A last bit that differs changes what an input is rounded to, so that logits differ as much as int8 differs from
-    fp32. `generate` guides features, not logits, and shares rows of the first step; so the core's parts are put
-    together here as ComfyUI does it.
+    fp32. So both have ComfyUI's attention here, and the core's text encoder.
     """
 
     def __init__(self, comfy, loader, headless, count):
-        self.comfy, self.loader, self.headless = comfy, loader, headless
+        self.comfy, self.loader, self.headless, self.count = comfy, loader, headless, count
         headless.transformer.attend = comfy.module("nodes.host.uvit").attend
-        self.rows = [[part.expand(count, -1, -1), pooled.expand(count, -1)] for part, pooled in self.texts()]
-        self.count = count
-
-    def texts(self):
-        hidden, pooled = self.headless.text.encode(["a red apple", ""])
-        return [(hidden[:1], pooled[:1]), (hidden[1:], pooled[1:])]
 
     def graph(self, model):
         """Tokens of 'aMUSEd sampler'."""
+        texts = [self.headless.text.encode([prompt]) for prompt in ("a red apple", "")]
         positive, negative = (
-            self.comfy.give([[hidden, {"pooled_output": pooled, "amused": True}]]) for hidden, pooled in self.texts()
+            self.comfy.give([[hidden, {"pooled_output": pooled, "amused": True}]]) for hidden, pooled in texts
         )
         wires = {"model": speed(self.comfy, model, int8=True), "positive": positive, "negative": negative}
         latent = graphs.empty(self.comfy, self.loader, batch=self.count)
         return graphs.tokens(self.comfy.run(graphs.sample(self.comfy, self.loader, latent, **wires)))
 
-    @torch.no_grad()
     def core(self):
         """Tokens of the same run."""
-        uvit = self.headless.transformer
-        twin, cond, uncond = int8_twin(uvit, fingerprint(uvit)), *(TextEmbedding(*row) for row in self.rows)
-        predict = plain_predictor(twin, cond, uncond, torch.tensor([[32.0, 32, 0, 0, 6]]), 3.0)
-        ratios, draws = mask_ratios(6), PerImageDraws(list(range(3, 3 + self.count)))
-        settings = {"mask_token_id": MASK_ID, "temperatures": temperatures(ratios, (2.0, 0.0))}
-        return sample(torch.full((self.count, 8, 8), MASK_ID), predict, ratios, draws, **settings)
+        settings = {"steps": 6, "cfg": 3.0, "seed": 3, "batch_size": self.count, "width": 32, "height": 32}
+        return self.headless.generate("a red apple", **settings, int8=True).tokens
 
 
 @pytest.mark.parametrize("count", [1, 3])

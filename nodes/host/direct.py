@@ -1,0 +1,100 @@
+"""The core's own predictor inside a ComfyUI run, where ComfyUI would do nothing but ask the model and guide.
+
+ComfyUI works out the logits of every code of every cell for both prompts, and its sampler hands the model planes; the
+core takes tokens, guides the features that the logits are linear in, and makes logits of the masked cells only. What it
+takes from the prompts is worked out at the start and goes with the run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import comfy.samplers
+from torch import Tensor
+
+from ...amused_core.prompted import Prompted, prompted
+from ...amused_core.prompted import predictor as core_predictor
+from ...amused_core.sampling import Predict
+from ...amused_core.text import TextEmbedding
+from . import plain
+from .speed import SparedGuidance
+from .uvit import INT8, HostUVit
+
+_SPARED = "sampler_calc_cond_batch_function"
+# Our sampler takes the mask itself, so that function is never called.
+_MODEL_OPTIONS = {"transformer_options", "to_load_options", "denoise_mask_function", _SPARED}
+_TRANSFORMER_OPTIONS = {"wrappers", "callbacks", "sample_sigmas", INT8}
+_METHODS = ("__call__", "outer_predict_noise", "predict_noise")
+_FUNCTIONS = ("sampling_function", "calc_cond_batch", "cfg_function")
+_PARTS = ("c_crossattn", "y", "micro")
+
+
+def predictor(
+    wrapped: Any, options: dict[str, Any], weights: list[float] | None, ratios: Tensor, shape: tuple[int, int, int]
+) -> Predict | None:
+    """Logits as `wrapped` would give them, but for rounding; None where anything might make them others.
+
+    Args:
+        wrapped: the model as a sampler function gets it.
+        options: the run's model options.
+        weights: the guidance of each step; None: the guider's own.
+        ratios: float32 [steps+1].
+        shape: (B,h,w) of the tokens.
+    """
+    if not _stock(wrapped, options):
+        return None
+    guider = wrapped.inner_model
+    model, device = guider.inner_model, guider.model_patcher.load_device
+    weights, every, spared = weights or [guider.cfg] * (len(ratios) - 1), 1, options.get(_SPARED)
+    if spared is not None:
+        weights, every = spared.weights(weights, ratios), spared.every
+    weights = [1.0 if math.isclose(weight, 1.0) else weight for weight in weights]  # As ComfyUI leaves guidance out.
+    sides = ["positive"] if all(weight == 1 for weight in weights) else ["positive", "negative"]
+    conds = [guider.conds.get(side) for side in sides]
+    if not all(plain.is_plain(cond) and _single(cond[0]) for cond in conds):
+        return None
+    texts = [[cond[0]["model_conds"][part].cond for part in _PARTS] for cond in conds]
+    planes = [len(texts) * shape[0], model.facts.codebook_size, *shape[1:]]
+    if any(text[0].shape != texts[0][0].shape for text in texts) or not plain.fits(model, planes, device):
+        return None
+    own = options["transformer_options"]
+    uvit = model.diffusion_model.chosen(own)
+    cond, *uncond = ([_told(model, uvit, text, device)] * shape[0] for text in texts)
+    ask = core_predictor(uvit, cond, uncond[0] if uncond else None, weights, every, own)
+
+    def predict(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
+        # Our sampler has ids of its own for what is masked.
+        return ask(tokens.masked_fill(tokens >= model.facts.codebook_size, model.facts.mask_token_id), index, cells)
+
+    return predict
+
+
+def _told(model: Any, uvit: HostUVit, parts: list[Tensor], device: Any) -> Prompted:
+    text, pooled, micro = model.cast(*parts, device)
+    return prompted(uvit, TextEmbedding(text, pooled), micro)[0]
+
+
+def _stock(wrapped: Any, options: dict[str, Any]) -> bool:
+    """Whether nothing but ComfyUI's own code and ours is between the sampler and the U-ViT."""
+    if type(wrapped) is not comfy.samplers.KSamplerX0Inpaint:
+        return False
+    guider, stock = wrapped.inner_model, comfy.samplers.CFGGuider
+    spared, own = options.get(_SPARED), options.get("transformer_options", {})
+    return (
+        all(getattr(type(guider), name, None) is getattr(stock, name) for name in _METHODS)
+        and not any(name in vars(guider) for name in _METHODS)
+        and all(getattr(comfy.samplers, name).__module__ == comfy.samplers.__name__ for name in _FUNCTIONS)
+        and options.keys() <= _MODEL_OPTIONS
+        and own.keys() <= _TRANSFORMER_OPTIONS
+        and (spared is None or type(spared) is SparedGuidance)
+        and plain.is_steady(guider.inner_model, own)
+        and type(guider.inner_model.diffusion_model) is HostUVit
+        and "forward" not in vars(guider.inner_model.diffusion_model)
+    )
+
+
+def _single(cond: dict[str, Any]) -> bool:
+    """Whether a conditioning is the same for every picture, and holds nothing that our model has not asked for."""
+    parts = cond["model_conds"]
+    return parts.keys() == set(_PARTS) and all(len(part.cond) == 1 for part in parts.values())
