@@ -22,8 +22,8 @@ from .winograd import Affine, WinogradConv, WinogradUpsample, winograd_bytes
 
 # Winograd's weights are up to four times the size: this much memory at most, and this share of what is free.
 MOST_BYTES, MOST_SHARE = 512 * 2**20, 1 / 8
-# Of a residual block; below, the transforms cost more than the products they save.
-FEWEST_CHANNELS = 96
+# Below, the transforms cost more than the products they save.
+FEWEST_CHANNELS = 128
 
 _built: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
 
@@ -157,7 +157,7 @@ def _twin(decoder: nn.Module, budget: float) -> nn.Module:
         if budget < 0:
             break
         twin.set_submodule(name, (Upsample if _upsamples(module) else Resnet)(module, twin.spare))
-    if isinstance(twin.conv_norm_out, nn.GroupNorm) and isinstance(twin.conv_act, nn.SiLU):
+    if isinstance(twin.conv_norm_out, nn.GroupNorm) and isinstance(twin.conv_act, nn.SiLU) and _large(twin.conv_out):
         twin.conv_out = Ending(twin.conv_norm_out, twin.conv_out, twin.spare)
         twin.conv_norm_out = twin.conv_act = nn.Identity()
     return twin
@@ -181,7 +181,7 @@ def _upsamples(module: nn.Module) -> bool:
         type(module).__name__ == "Upsample2D"
         and (module.name, module.interpolate, module.norm) == ("conv", True, None)
         and module.use_conv
-        and _three_by_three(module.conv)
+        and _large(module.conv)
     )
 
 
@@ -192,15 +192,15 @@ def _plain_resnet(module: nn.Module) -> bool:
         and module.time_embedding_norm in ("default", "group")
         and module.output_scale_factor == 1
         and isinstance(module.nonlinearity, nn.SiLU)
-        and min(module.in_channels, module.out_channels) >= FEWEST_CHANNELS
-        and _three_by_three(module.conv1)
-        and _three_by_three(module.conv2)
+        and _large(module.conv1)
+        and _large(module.conv2)
     )
 
 
-def _three_by_three(conv: nn.Module) -> bool:
+def _large(conv: nn.Module) -> bool:
     return (
         isinstance(conv, nn.Conv2d)
+        and conv.in_channels >= FEWEST_CHANNELS
         and (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
         and (conv.groups, conv.dilation, conv.padding_mode) == (1, (1, 1), "zeros")
     )

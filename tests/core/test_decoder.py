@@ -141,7 +141,7 @@ def large_vq() -> Any:
         module = VQModel(
             down_block_types=("DownEncoderBlock2D",) * 3,
             up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(64, 128, 192),
+            block_out_channels=(128, 128, 192),
             layers_per_block=1,
             latent_channels=16,
             num_vq_embeddings=64,
