@@ -20,6 +20,22 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+class Conv2d(nn.Conv2d):
+    """`torch.nn.Conv2d`; one of 1x1 on a CPU is the matrix product that it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` [B,C,h,w] -> [B,K,h',w']."""
+        one = (1, 1)
+        if (self.kernel_size, self.stride, self.padding, self.groups) != (
+            one,
+            one,
+            (0, 0),
+            1,
+        ) or x.device.type != "cpu":
+            return super().forward(x)
+        return linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last dimension, computed in fp32 (Zhang & Sennrich 2019; diffusers' `RMSNorm`)."""
 
@@ -76,7 +92,7 @@ class Layers:
     """Layer classes taken by `UVit`; each is called like its torch namesake, with `device` and `dtype` keywords."""
 
     Linear: type[nn.Module] = Linear
-    Conv2d: type[nn.Module] = nn.Conv2d
+    Conv2d: type[nn.Module] = Conv2d
     ConvTranspose2d: type[nn.Module] = nn.ConvTranspose2d
     Embedding: type[nn.Module] = nn.Embedding
     LayerNorm: type[nn.Module] = nn.LayerNorm

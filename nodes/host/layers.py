@@ -32,17 +32,17 @@ class GlobalResponseNorm(core.GlobalResponseNorm):
         return core.global_response_norm(x, gamma, beta)
 
 
-def _fast(linear: type[nn.Module]) -> type[nn.Module]:
-    """ComfyUI's linear layer with the core's product where the weights need no cast: it calls its next class's."""
-    return type("Linear", (linear, core.Linear), {})
+def _fast(layer: type[nn.Module], own: type[nn.Module]) -> type[nn.Module]:
+    """ComfyUI's layer that does as the core's `own` where the weights need no cast: it calls its next class's."""
+    return type(own.__name__, (layer, own), {})
 
 
 def comfy_layers(weight_dtype: torch.dtype, compute_dtype: torch.dtype | None) -> core.Layers:
     """ComfyUI's layers for weights of one dtype computed in another (None: in their own)."""
     ops: Any = comfy.ops.pick_operations(weight_dtype, compute_dtype)
     return core.Layers(
-        Linear=_fast(ops.Linear),
-        Conv2d=ops.Conv2d,
+        Linear=_fast(ops.Linear, core.Linear),
+        Conv2d=_fast(ops.Conv2d, core.Conv2d),
         ConvTranspose2d=ops.ConvTranspose2d,
         Embedding=ops.Embedding,
         LayerNorm=ops.LayerNorm,

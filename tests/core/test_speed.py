@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from amused_core import AmusedError, AmusedModel, kernels, load_model
 from amused_core.int8 import Int8Linear, int8_problem, int8_twin
+from amused_core.layers import Conv2d
 from amused_core.prompted import PromptMemory, fingerprint
 from tests import loras
 from tests.core.refusals import refused
@@ -80,6 +82,34 @@ def test_products_of_views(onednn: list[Any]) -> None:
     with torch.no_grad():
         torch.testing.assert_close(kernels.linear(x, weight), F.linear(x, weight), rtol=1e-5, atol=1e-5)
     assert onednn
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 7, 200])
+def test_products_of_packed_weights(onednn: list[Any], rows: int) -> None:
+    """Packed for one number of rows, they serve any other."""
+    x, weight, bias = noise(rows, 40), noise(24, 40, seed=1), noise(24, seed=2)
+    got = kernels.linear(x, kernels.packed(weight, 64), bias)
+    torch.testing.assert_close(got, F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
+    assert onednn == [(rows, 40)]
+
+
+def test_the_trial_forgives_a_slow_start() -> None:
+    """The first calls of a process wait for memory: a median of few would name the wrong product the faster one."""
+    waits = iter([0.05, 0.05, 0.05, *[0.0] * 20])
+    slow_at_first, steady = kernels._race(lambda: time.sleep(next(waits)), lambda: time.sleep(0.005))
+    assert slow_at_first < steady
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": 1}, {"groups": 2}])
+def test_pointwise_convolutions(onednn: list[Any], options: dict[str, int], bias: bool) -> None:
+    """Those that are a product are one; all give what torch's do."""
+    conv = Conv2d(6, 4, 1, bias=bias, **options)
+    x = noise(2, 6, 3, 7)
+    torch.testing.assert_close(conv(x), nn.Conv2d.forward(conv, x), rtol=1e-5, atol=1e-5)
+    assert len(onednn) == (not options)
 
 
 def test_products_with_gradients(onednn: list[Any]) -> None:
