@@ -13,12 +13,14 @@ from torch import Tensor
 # Of a layer of the real models: rows, inputs, outputs.
 PROBE = (512, 1024, 1024)
 ROUNDS = 8
+# The largest piece of memory that glibc can be brought to keep when it is freed, less its own bookkeeping.
+KEPT_BYTES = 31 * 2**20
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear`, in fp32 on a CPU by the faster of the two libraries torch has for it.
 
-    torch takes MKL, which loses a tenth and more to oneDNN on processors that are not Intel's. Results differ in
+    torch takes MKL, which loses a tenth to a half to oneDNN on processors that are not Intel's. Results differ in
     rounding only. oneDNN's product has no backward, so where gradients are wanted it is torch's own choice.
     """
     if _plain(x) and _plain(weight) and not torch.is_grad_enabled() and onednn_pays():
@@ -53,7 +55,7 @@ def keep_memory() -> None:
     glibc returns at once what is larger than any piece that was freed before, which costs a step about a tenth of its
     time in page faults. It learns from what is freed, up to 32 MB; elsewhere this does nothing.
     """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
+    torch.empty(KEPT_BYTES, dtype=torch.uint8)
 
 
 @cache

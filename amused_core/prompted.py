@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .guidance import guide
+from .kernels import KEPT_BYTES
 from .sampling import Predict
 from .text import Text, TextEmbedding
 from .transformer import Condition, UVit
@@ -64,11 +65,10 @@ def predictor(
 
     def features(tokens: Tensor, rows: Sequence[Prompted], condition: Condition, blank: bool) -> Tensor:
         if not blank:
-            return uvit.mlm_layer.features(uvit.grid(tokens, condition, options))
+            return _features(uvit, tokens, condition, options)
         new = list({id(row): row for row in rows if row.start is None}.values())
         if new:
-            grid = uvit.grid(tokens[:1].expand(len(new), -1, -1), _joined(new), options)
-            start = uvit.mlm_layer.features(grid)
+            start = _features(uvit, tokens[:1].expand(len(new), -1, -1), _joined(new), options)
             for row, feature in zip(new, start.split(1), strict=True):
                 row.start = feature
         return torch.cat([row.start for row in rows])
@@ -136,6 +136,14 @@ def fingerprint(module: nn.Module) -> tuple[Any, ...]:
     weights = [weight.detach() for weight in module.parameters()]
     versions = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
     return versions, tuple(torch.stack([weight.reshape(-1)[0].float() for weight in weights]).tolist())
+
+
+def _features(uvit: UVit, tokens: Tensor, condition: Condition, options: dict[str, Any] | None) -> Tensor:
+    """What the logits are linear in, [B,h,w,C]; on a CPU no more rows at a time than memory is kept for."""
+    at_once = max(1, KEPT_BYTES // uvit.row_bytes(tokens)) if tokens.device.type == "cpu" else len(tokens)
+    parts = [slice(first, first + at_once) for first in range(0, len(tokens), at_once)]
+    grids = (uvit.grid(tokens[part], _rows(condition, part), options) for part in parts)
+    return torch.cat([uvit.mlm_layer.features(grid) for grid in grids])
 
 
 def _joined(rows: Sequence[Prompted]) -> Condition:

@@ -122,6 +122,14 @@ class UVit(nn.Module):
         x = self.up_block(x.transpose(1, 2).unflatten(2, size), given.up, self.attend, options)
         return x[..., : tokens.shape[-2], : tokens.shape[-1]]
 
+    def row_bytes(self, tokens: Tensor) -> int:
+        """The largest activation that a row of `tokens` [B,h,w] has on its way through `grid`."""
+        config = self.config
+        cells = tokens[0].numel() // (4 if config.downsample else 1)
+        return (
+            cells * max(2 * config.intermediate_size, 4 * config.block_out_channels) * self.encoder_proj.weight.itemsize
+        )
+
     def run_layer(
         self, index: int, layer: TransformerLayer, hidden: Tensor, given: Condition, options: dict[str, Any]
     ) -> Tensor:

@@ -12,11 +12,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from amused_core import AmusedError, AmusedModel, kernels, load_model
+from amused_core import AmusedError, AmusedModel, kernels, load_model, prompted
 from amused_core.int8 import Int8Linear, int8_problem, int8_twin
 from amused_core.layers import Conv2d
-from amused_core.prompted import PromptMemory, fingerprint
+from amused_core.prompted import PromptMemory, fingerprint, told
 from tests import loras
 from tests.core.refusals import refused
 
@@ -278,6 +279,41 @@ def test_the_difference_is_that_of_the_last_guided_step(own: AmusedModel) -> Non
         }
     want = logits[1, cond] + 2 * (logits[0, cond] - logits[0, uncond])
     torch.testing.assert_close(got, want.movedim(1, -1)[cells], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("seeding", ["per_image", "diffusers"])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_rows_go_through_a_few_at_a_time(model: AmusedModel, most: int, seeding: str, monkeypatch: Any) -> None:
+    """As many as there is memory for; the tokens of a batch are the same."""
+    settings = {"batch_size": 3, "negative_prompt": ["a", "b", "c"], "seeding": seeding}
+    want = run(model, **settings)
+    size = model.transformer.row_bytes(want)
+    monkeypatch.setattr(prompted, "KEPT_BYTES", most * size + size // 2)
+    with rows(model) as seen:
+        assert torch.equal(run(model, **settings), want)
+    assert max(seen) == most
+
+
+class Largest(TorchDispatchMode):
+    """Watches the size of what is worked out."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, Tensor):
+            self.bytes = max(self.bytes, found.nbytes)
+        return found
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(1, 16, 16), (2, 32, 24)])
+def test_the_largest_activation_of_a_row(model: AmusedModel, shape: tuple[int, ...]) -> None:
+    tokens = torch.zeros(shape, dtype=torch.int64)
+    condition = told(model.transformer, model.text, ["a cat"], 128, 128)[0].condition
+    with Largest() as seen:
+        model.transformer.grid(tokens[:1], condition)
+    assert seen.bytes == model.transformer.row_bytes(tokens)
 
 
 def test_fast_fills_in_what_was_left_out(model: AmusedModel) -> None:
