@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from amused_core import AmusedError, AmusedModel, CheckpointError, load_model
-from amused_core.checkpoint import open_checkpoint
+from amused_core.bench.weights import RandomSource
+from amused_core.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from amused_core.loading import build_text, build_transformer, build_vq
 
+ROOT = Path(__file__).parents[2]
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 ALL = (WEIGHTS, "vqvae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
 
@@ -228,3 +232,36 @@ def test_refused_arguments(folder: Path, argument: str, value: Any, allowed: str
 
 def test_a_torch_device_is_a_device(folder: Path) -> None:
     assert load_model(folder, device=torch.device("cpu")).device == torch.device("cpu")
+
+
+class Shallow(RandomSource):
+    """Random weights of the real sizes, a single layer of each."""
+
+    def __init__(self) -> None:
+        super().__init__("256", seed=0)
+        self._configs["transformer"] |= {"num_hidden_layers": 1, "num_res_blocks": 1}
+        self._configs["text_encoder"] = {**self._configs["text_encoder"], "num_hidden_layers": 3}
+        self._configs["vqvae"] = {**self._configs["vqvae"], "block_out_channels": [32, 32, 64, 64, 128]}
+
+
+LOADED = """
+import sys
+from amused_core import load_model
+from amused_core.bench.memory import high_water
+load_model()  # What all models need.
+before = high_water()
+model = load_model(sys.argv[1], dtype="fp32")
+print(high_water() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize("name", ["folder", "file.safetensors"])
+def test_loading_takes_no_more_memory_than_the_weights(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    save_checkpoint(path, Checkpoint(Path("shallow"), Shallow()))
+    files = [path] if path.is_file() else list(path.rglob("*.safetensors"))
+    size = sum(file.stat().st_size for file in files)
+    run = subprocess.run([sys.executable, "-c", LOADED, path], capture_output=True, text=True, check=True, cwd=ROOT)
+    added = int(run.stdout.splitlines()[-1])
+    assert size > 200e6 and 0.8 * size < added <= 1.1 * size
