@@ -294,7 +294,7 @@ def test_guiders(comfy, direct, guider):
     assert same(one, two) and sorted(direct) == [False, guider in ("CFGGuider", "BasicGuider")]
 
 
-@pytest.mark.parametrize(("cfg", "made"), [(1.0, [1]), (3.0, [1, 1])])
+@pytest.mark.parametrize(("cfg", "made"), [(1.0, [1]), (1 + 1e-12, [1]), (3.0, [1, 1])])
 def test_prompts_are_worked_out_once_a_run(comfy, conditions, cfg, made):
     loader = graphs.load(comfy)
     comfy.run(graphs.sample(comfy, loader, graphs.empty(comfy, loader, batch=3), cfg=cfg))
