@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from ..config import UVitConfig
+from ..kernels import linear
 
 _CPUINFO = Path("/proc/cpuinfo")
 _SECONDS, _TIMES = 0.3, 3
@@ -66,7 +66,10 @@ def layer_shapes(config: UVitConfig, rows: int, side: int) -> list[tuple[int, in
 
 
 def gemm(shapes: list[tuple[int, int, int]], dtype: torch.dtype) -> dict[str, Any]:
-    """Matrix products per CPU second: the best of several for each shape, and the best of all ("peak"), in GFLOP/s."""
+    """Matrix products per CPU second: the best of several for each shape, and the best of all ("peak"), in GFLOP/s.
+
+    In fp32 by whichever of torch's libraries is the faster one here; diffusers' own `F.linear` may be far below it.
+    """
     generator = torch.Generator().manual_seed(0)
     rows = []
     for m, k, n in shapes:
@@ -76,17 +79,18 @@ def gemm(shapes: list[tuple[int, int, int]], dtype: torch.dtype) -> dict[str, An
     return {"shapes": rows, "peak": max(row["gflops"] for row in rows)}
 
 
+@torch.no_grad()
 def _best(x: torch.Tensor, weight: torch.Tensor) -> float:
     """CPU seconds of one product; short ones are taken several at a time, since the clock is coarse."""
-    F.linear(x, weight)
+    linear(x, weight)
     began = time.process_time()
-    F.linear(x, weight)
+    linear(x, weight)
     count = max(1, int(0.02 / max(time.process_time() - began, 1e-6)))
     best, spent, done = float("inf"), 0.0, 0
     while spent < _SECONDS or done < _TIMES:
         began = time.process_time()
         for _ in range(count):
-            F.linear(x, weight)
+            linear(x, weight)
         taken = time.process_time() - began
         best, spent, done = min(best, taken / count), spent + taken, done + 1
     return best
