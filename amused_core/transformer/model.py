@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -124,11 +125,10 @@ class UVit(nn.Module):
 
     def row_bytes(self, tokens: Tensor) -> int:
         """The largest activation that a row of `tokens` [B,h,w] has on its way through `grid`."""
-        config = self.config
-        cells = tokens[0].numel() // (4 if config.downsample else 1)
-        return (
-            cells * max(2 * config.intermediate_size, 4 * config.block_out_channels) * self.encoder_proj.weight.itemsize
-        )
+        config, step = self.config, 2 if self.config.downsample else 1
+        cells = math.prod(-(-side // step) for side in tokens.shape[1:])
+        widest = max(2 * config.intermediate_size, 4 * config.block_out_channels)
+        return cells * widest * self.encoder_proj.weight.itemsize
 
     def run_layer(
         self, index: int, layer: TransformerLayer, hidden: Tensor, given: Condition, options: dict[str, Any]
