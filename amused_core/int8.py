@@ -77,7 +77,8 @@ def int8_problem(uvit: nn.Module) -> str | None:
 
 
 def _build(uvit: nn.Module) -> nn.Module:
-    shared = {id(weight): weight for weight in uvit.parameters()}
+    # Whoever watches the embedding sees the twin's passes, too.
+    shared = {id(part): part for part in (*uvit.parameters(), uvit.embed)}
     twin = copy.deepcopy(uvit, shared)
     for name, module in list(twin.named_modules()):
         if isinstance(module, nn.Linear) and not _kept(name):

@@ -256,6 +256,12 @@ def test_passes_are_counted(model: AmusedModel, settings: dict, passes: int) -> 
     assert torch.equal(drawn.tokens[2:], one.tokens), "picture i has seed + i, in any batch"
 
 
+def test_passes_are_counted_with_int8(model: AmusedModel) -> None:
+    """The twin with 8-bit products is built once, before or while somebody counts."""
+    settings = {"steps": 2, "cfg": 2.0, "int8": True}
+    assert [draw_with(model, ["a cat"], settings).passes for _ in range(2)] == [4, 4]
+
+
 def test_holes_are_whole_cells_inside_the_thing() -> None:
     large, small = holes([Scene.single("cat", "blue"), Scene.single("cat", "blue", "bottom right")])
     for mask, cells, first in ((large, 64, 32), (small, 16, 80)):
