@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ..draws import Draws, SharedDraws
+from ..draws import Draws, SharedDraws, soonest
 from ..errors import AmusedError
 
 
@@ -24,7 +24,7 @@ class RowDraws:
     def codes(self, probs: Tensor, cells: Tensor, shape: torch.Size) -> Tensor:
         """See `Draws`."""
         noise = torch.cat([row.exponential(shape[1], probs) for row in self._rows])
-        return (probs / noise[cells]).argmax(-1)
+        return soonest(probs, noise, cells)
 
     def gumbel(self, like: Tensor) -> Tensor:
         """See `Draws`."""
