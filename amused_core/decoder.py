@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -48,8 +49,11 @@ def fast_decoder(vq: Any) -> nn.Module | None:
     return known[1]
 
 
-class Spare:
-    """Memory of activations that are done with: large ones come from the system a page at a time, which is slow."""
+class Spare(threading.local):
+    """Memory of activations that are done with: large ones come from the system a page at a time, which is slow.
+
+    Each thread has its own: two may draw with one model.
+    """
 
     def __init__(self) -> None:
         self._free: list[Tensor] = []
@@ -105,6 +109,7 @@ class Resnet(nn.Module):
 
     def _pointwise(self, picture: Tensor) -> Tensor:
         out = self.spare.take(self.conv1.shape(picture))
+        # A few rows at a time need no memory to speak of.
         for rows, target in zip(picture.split(8), out.split(8), strict=True):
             target.copy_(linear(rows, self.shortcut.weight.detach().flatten(1), self.shortcut.bias))
         self.spare.give(picture)

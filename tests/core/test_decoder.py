@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -202,6 +203,14 @@ def test_with_memory_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     held = [weight for part in fast if isinstance(part, WinogradUpsample) for weight in part.weights]
     assert sum(weight.numel() for weight in held) == 25 * 128 * 128
     same_picture(module, tokens_for(module, 1, 4, 4))
+
+
+def test_several_threads_at_once(large: Any) -> None:
+    tokens = [tokens_for(large, 1, 3, 3 + i) for i in range(6)]
+    want = [VQ(large).decode(grid) for grid in tokens]
+    with ThreadPoolExecutor(6) as pool:
+        got = list(pool.map(VQ(large).decode, tokens * 3))
+    assert all(map(torch.equal, got, want * 3))
 
 
 def test_memory_is_given_back(large: Any) -> None:
