@@ -62,7 +62,7 @@ class Spare(threading.local):
         """An uninitialised fp32 tensor, in spare memory where there is enough of it in one piece."""
         size = math.prod(shape)
         place = next((i for i, flat in enumerate(self._free) if len(flat) >= size), None)
-        flat = torch.empty(size) if place is None else self._free.pop(place)
+        flat = torch.empty(size, dtype=torch.float32) if place is None else self._free.pop(place)
         return flat[:size].view(shape)
 
     def give(self, x: Tensor) -> None:

@@ -213,6 +213,15 @@ def test_several_threads_at_once(large: Any) -> None:
     assert all(map(torch.equal, got, want * 3))
 
 
+def test_spare_memory_stays_in_its_thread() -> None:
+    spare = Spare()
+    place = (mine := spare.take((2, 3))).data_ptr()
+    spare.give(mine)
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(spare.take, (2, 3)).result()
+    assert others.data_ptr() != place and spare.take((2, 3)).data_ptr() == place
+
+
 def test_memory_is_given_back(large: Any) -> None:
     VQ(large).decode(tokens_for(large, 2, 4, 4))
     assert not fast_decoder(large).spare._free
