@@ -117,6 +117,14 @@ class Visit:
         """Empties the canvas."""
         self.page.evaluate("() => { app.graph.clear(); app.canvas.ds.reset(); }")
 
+    def search(self, words: str) -> Locator:
+        """Searches the nodes, from a double click on the canvas; returns what is listed, which changes for a moment."""
+        # Two clicks in the same tenth of a millisecond are no double click to the canvas.
+        self.page.mouse.dblclick(800, 500, delay=20)
+        # Until the box is there, letters are shortcuts: "m" opens a panel.
+        self.page.get_by_placeholder("Search Nodes...").press_sequentially(words)
+        return self.page.locator("li.p-autocomplete-option")
+
     def add(self, node: str) -> None:
         """Puts a node onto the empty canvas and selects it."""
         self.clear()
