@@ -212,7 +212,11 @@ def test_several_models_at_once(comfy):
 @pytest.fixture(params=["LOW_VRAM", "NO_VRAM"])
 def little_memory(request, comfy, monkeypatch):
     """What --lowvram (with a full card) and --novram do, on a CPU: ComfyUI leaves weights out and brings them later."""
+    import comfyui_version
     from comfy import model_management
+
+    if request.param == "LOW_VRAM" and comfyui_version.__version__ == "0.3.52":
+        pytest.skip("0.3.52 loads 128 MB of a model in any case, more than the test models have")
 
     def switch():
         monkeypatch.setattr(model_management, "vram_state", model_management.VRAMState[request.param])
