@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amused_core import decoder, load_model
-from amused_core.decoder import Spare, fast_decoder
+from amused_core import load_model
+from amused_core.decoder import fast_decoder, twin
+from amused_core.decoder.blocks import Resnet
+from amused_core.decoder.spare import Spare
+from amused_core.decoder.winograd import Affine, WinogradConv, WinogradUpsample
 from amused_core.vq import VQ
-from amused_core.winograd import Affine, WinogradConv, WinogradUpsample
 from tests.tiny import tiny_vq
 
 SIZES = [(1, 1), (1, 6), (5, 1), (4, 4), (2, 3), (7, 9), (13, 8), (34, 19)]
@@ -71,7 +73,7 @@ def test_winograd_of_a_normed_picture(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("kind", [WinogradConv, WinogradUpsample])
 @pytest.mark.parametrize("chunk", [1, 100, 200])
 def test_winograd_in_several_chunks(chunk: int, kind: type[WinogradConv], monkeypatch: pytest.MonkeyPatch) -> None:
-    from amused_core import winograd
+    from amused_core.decoder import winograd
 
     monkeypatch.setattr(winograd, "CHUNK", chunk)
     check(convolution(8, 8), noise(8, 23, 10), kind)
@@ -188,7 +190,7 @@ def test_the_embedded_decoder() -> None:
 
 def test_without_memory_for_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
     module = large_vq()
-    monkeypatch.setattr(decoder, "_budget", lambda: 0.0)
+    monkeypatch.setattr(twin, "_budget", lambda: 0.0)
     assert not {"Resnet", "Upsample"} & kinds(module)
     same_picture(module, tokens_for(module, 1, 4, 4))
 
@@ -196,10 +198,10 @@ def test_without_memory_for_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_with_memory_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     """An upsampling of 128 channels comes first."""
     module = large_vq()
-    monkeypatch.setattr(decoder, "_budget", lambda: 25 * 4 * 128 * 128.0)
+    monkeypatch.setattr(twin, "_budget", lambda: 25 * 4 * 128 * 128.0)
     fast = list(fast_decoder(module).modules())
     assert [type(part).__name__ for part in fast].count("Upsample") == 1
-    assert not any(isinstance(part, decoder.Resnet) for part in fast)
+    assert not any(isinstance(part, Resnet) for part in fast)
     held = [weight for part in fast if isinstance(part, WinogradUpsample) for weight in part.weights]
     assert sum(weight.numel() for weight in held) == 25 * 128 * 128
     same_picture(module, tokens_for(module, 1, 4, 4))

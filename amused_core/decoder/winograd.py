@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kernels import linear, packed
+from ..kernels import linear, packed
 
 # Numbers of a transformed input that are worked on at a time: tiles times channels.
 CHUNK = 65536

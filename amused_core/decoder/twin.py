@@ -1,0 +1,107 @@
+"""Which decoders and which of their parts have a faster twin, and the building of it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from ..prompted import fingerprint
+from .blocks import Ending, Resnet, Upsample
+from .spare import Spare
+from .winograd import WinogradConv, WinogradUpsample, winograd_bytes
+
+# Winograd's weights are up to four times the size: this much memory at most, and this share of what is free.
+MOST_BYTES, MOST_SHARE = 512 * 2**20, 1 / 8
+# Below, the transforms cost more than the products they save.
+FEWEST_CHANNELS = 128
+
+_built: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
+
+
+def fast_decoder(vq: Any) -> nn.Module | None:
+    """The faster twin of `vq.decoder` (`VQModel`), or None where it has no use: off the CPU, or in another dtype.
+
+    None, too, where somebody has put hooks or methods of their own on it. It decodes one picture at a time, shares the
+    weights, and is built once, and anew when they change.
+    """
+    weights = list(vq.decoder.parameters())
+    if any(weight.device.type != "cpu" or weight.dtype != torch.float32 for weight in weights):
+        return None
+    if vq.config.norm_type == "spatial" or not vq.config.lookup_from_codebook:
+        return None
+    if "decode" in vars(vq) or any(map(_touched, vq.decoder.modules())):
+        return None
+    state = fingerprint(vq.decoder)
+    known = _built.get(vq)
+    if known is None or known[0] != state:
+        known = _built[vq] = (state, _twin(vq.decoder, _budget()))
+    return known[1]
+
+
+def _twin(decoder: nn.Module, budget: float) -> nn.Module:
+    """A copy of `decoder` with the very same Parameters and faster modules, those first that need the least memory."""
+    twin = copy.deepcopy(decoder, {id(weight): weight for weight in decoder.parameters()})
+    twin.spare = Spare()
+    blocks = [(name, module, _bytes(module)) for name, module in twin.named_modules()]
+    for name, module, size in sorted((block for block in blocks if block[2]), key=lambda block: block[2]):
+        budget -= size
+        if budget < 0:
+            break
+        twin.set_submodule(name, (Upsample if _upsamples(module) else Resnet)(module, twin.spare))
+    if isinstance(twin.conv_norm_out, nn.GroupNorm) and isinstance(twin.conv_act, nn.SiLU) and _large(twin.conv_out):
+        twin.conv_out = Ending(twin.conv_norm_out, twin.conv_out, twin.spare)
+        twin.conv_norm_out = twin.conv_act = nn.Identity()
+    return twin
+
+
+def _touched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+def _bytes(module: nn.Module) -> int:
+    """What the transformed weights of a block would take; 0 where there is no faster one."""
+    if _upsamples(module):
+        return winograd_bytes(module.conv, WinogradUpsample)
+    if not _plain_resnet(module):
+        return 0
+    return sum(winograd_bytes(conv, WinogradConv) for conv in (module.conv1, module.conv2))
+
+
+def _upsamples(module: nn.Module) -> bool:
+    return (
+        type(module).__name__ == "Upsample2D"
+        and (module.name, module.interpolate, module.norm) == ("conv", True, None)
+        and module.use_conv
+        and _large(module.conv)
+    )
+
+
+def _plain_resnet(module: nn.Module) -> bool:
+    return (
+        type(module).__name__ == "ResnetBlock2D"
+        and (module.time_emb_proj, module.upsample, module.downsample) == (None, None, None)
+        and module.time_embedding_norm in ("default", "group")
+        and module.output_scale_factor == 1
+        and isinstance(module.nonlinearity, nn.SiLU)
+        and _large(module.conv1)
+        and _large(module.conv2)
+    )
+
+
+def _large(conv: nn.Module) -> bool:
+    return (
+        isinstance(conv, nn.Conv2d)
+        and conv.in_channels >= FEWEST_CHANNELS
+        and (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
+        and (conv.groups, conv.dilation, conv.padding_mode) == (1, (1, 1), "zeros")
+    )
+
+
+def _budget() -> float:
+    import psutil
+
+    return min(MOST_BYTES, psutil.virtual_memory().available * MOST_SHARE)
