@@ -2,7 +2,7 @@
 # make ui         ComfyUI with this pack, left running
 # make test       every quick check        make test-full   also the slow ones and ComfyUI 0.3.52
 # make lint       style                    make workflows   builds workflows/ anew
-# make bench-comfyui   what a sampling step costs inside ComfyUI beyond the same step without it
+# make bench-comfyui   what the pack costs inside ComfyUI: its start, and a step beyond the same without ComfyUI
 #
 # COMFYUI_DIR=/path/to/ComfyUI             use that ComfyUI for demo and ui; its own venv, or COMFYUI_PYTHON, runs it
 # COMFYUI_ARGS=                            arguments of ComfyUI's main.py; --cpu unless you say otherwise
@@ -57,6 +57,7 @@ workflows: $(COMFYUI_READY)
 	$(BIN)/python tools/build_workflows.py "$(COMFYUI)"
 
 bench-comfyui: $(COMFYUI_READY)
+	$(BIN)/python tools/bench_startup.py "$(COMFYUI)"
 	$(BIN)/python tools/bench_comfyui.py "$(COMFYUI)"
 
 clean:

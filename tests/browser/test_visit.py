@@ -62,18 +62,18 @@ def test_templates_have_pictures(visit: Visit) -> None:
 
 
 def test_run_shows_a_preview_and_the_picture(visit: Visit) -> None:
-    """A template is run; halfway its sampler shows a picture that is still veiled; the end is saved with its graph."""
+    """A template is run; before the end its sampler shows a veiled picture; the end is saved with its graph."""
     visit.open_template("text_to_image")
     change = """() => {
       const widget = (type, name) => app.graph.nodes.find(n => n.type === type).widgets.find(w => w.name === name);
       widget('AmusedTextEncode', 'positive').value = 'a cat on a pink background';
-      widget('AmusedSampler', 'steps').value = 40;
+      widget('AmusedSampler', 'steps').value = 80;
     }"""
     visit.page.evaluate(change)
     wanted = visit.api()
     visit.queue()
     preview, seen = visit.look("AmusedSampler", step=20)
-    visit.keep("halfway")
+    visit.keep("on_the_way")
     assert seen["step"] >= 20 and seen["ended"] is None, "the preview was not seen while the sampler ran"
     assert max(seen["size"]) >= 128 and preview.std() > 10
     assert visit.finish() == "execution_success"
