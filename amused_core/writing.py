@@ -7,15 +7,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from .errors import AmusedError, CheckpointError
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+from .errors import AmusedError
 
 
 @contextmanager
@@ -40,21 +33,6 @@ def beside(path: Path) -> Iterator[Path]:
         raise AmusedError(f"{str(path)!r} cannot be written: {error}") from error
     finally:
         _remove(partial)
-
-
-def part_weights(checkpoint: Checkpoint, part: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """The weights of a part as they are written: on the CPU, contiguous, floating-point ones in `dtype` (None: as is).
-
-    Raises:
-        CheckpointError: NaN or infinite weights, which no loader would take.
-    """
-    weights = {}
-    for key, value in checkpoint.state(part).items():
-        value = value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
-        if not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"The {part} has NaN or infinite values in {key} and is not saved.")
-        weights[key] = value
-    return weights
 
 
 def _remove(path: Path) -> None:

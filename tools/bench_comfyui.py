@@ -28,7 +28,7 @@ from amused_core.bench import machine, report  # noqa: E402
 from amused_core.bench.laps import Laps  # noqa: E402
 from amused_core.bench.weights import RandomSource  # noqa: E402
 from amused_core.checkpoint import Checkpoint  # noqa: E402
-from amused_core.single_file import write_checkpoint  # noqa: E402
+from amused_core.checkpoint.single_file import write_checkpoint  # noqa: E402
 
 NAME, PROMPT = "measured", "a red apple on a blue background, take {}"
 PREDICT, SAMPLER = "U-ViT and guidance", "sampler"

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint
-from ..folder import write_folder
+from ..checkpoint.folder import write_folder
 from .adapters import lora_state
 from .checkpoint import put_tensors
 from .presets import Settings

@@ -11,8 +11,8 @@ from pathlib import Path
 import folder_paths
 
 from ...amused_core.checkpoint import EMBEDDED, Checkpoint, open_checkpoint
+from ...amused_core.checkpoint.single_file import ENDING, METADATA_KEY
 from ...amused_core.errors import CheckpointError
-from ...amused_core.single_file import ENDING, METADATA_KEY
 
 EMBEDDED_NAME = "embedded"
 KINDS = ("amused", "diffusers")

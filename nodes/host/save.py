@@ -12,9 +12,9 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ...amused_core.checkpoint import CLASSES, Checkpoint
+from ...amused_core.checkpoint.folder import write_folder
+from ...amused_core.checkpoint.single_file import ENDING, write_checkpoint
 from ...amused_core.errors import AmusedError
-from ...amused_core.folder import write_folder
-from ...amused_core.single_file import ENDING, write_checkpoint
 from . import guards, output
 from .bundle import DTYPES
 

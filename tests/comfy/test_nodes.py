@@ -11,7 +11,7 @@ from tests.comfy import graphs
 def test_loader_lists_and_loads(comfy):
     """Folders of both kinds, one-file checkpoints, and extra paths; other models are left out."""
     from amused_core.checkpoint import open_checkpoint
-    from amused_core.single_file import write_checkpoint
+    from amused_core.checkpoint.single_file import write_checkpoint
 
     one = comfy.models / "amused" / "sub" / "one.safetensors"
     write_checkpoint(one, open_checkpoint(comfy.models / "amused" / "tiny"))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from amused_core import AmusedError, AmusedModel, CheckpointError, load_model
 from amused_core.checkpoint import open_checkpoint
-from amused_core.single_file import METADATA_KEY, write_checkpoint
+from amused_core.checkpoint.single_file import METADATA_KEY, write_checkpoint
 
 
 @pytest.fixture(scope="module")

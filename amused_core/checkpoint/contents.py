@@ -1,4 +1,4 @@
-"""Checkpoints on disk: a folder in diffusers' layout, or one `.safetensors` file that carries its configs."""
+"""What an aMUSEd checkpoint holds, wherever it lies."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from . import inputs
-from .config import UVitConfig, check_fit, read_factor, read_scheduler
-from .errors import AmusedError, CheckpointError
-from .folder import FolderSource, write_folder
-from .guidance import check_cfg_schedule
-from .schedule import check_schedule
-from .single_file import ENDING, FileSource, write_checkpoint
+from .. import inputs
+from ..config import UVitConfig, check_fit, read_factor, read_scheduler
+from ..errors import AmusedError, CheckpointError
+from ..guidance import check_cfg_schedule
+from ..schedule import check_schedule
 
-EMBEDDED = Path(__file__).parent / "embedded"
-# Of files that this package never writes: such a name is no folder's.
-OTHER_ENDINGS = (".bin", ".ckpt", ".gguf", ".pt", ".pth")
 CLASSES = {"transformer": "UVit2DModel", "vqvae": "VQModel", "scheduler": "AmusedScheduler"}
 
 
@@ -96,6 +91,20 @@ class Checkpoint:
         """The weights of "transformer", "vqvae" or "text_encoder": memory-mapped, in their stored dtype."""
         return self._source.state(part)
 
+    def weights(self, part: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
+        """The weights of a part for writing: on the CPU, contiguous, floating-point ones in `dtype` (None: as is).
+
+        Raises:
+            CheckpointError: NaN or infinite weights, which no loader would take.
+        """
+        weights = {}
+        for key, value in self.state(part).items():
+            value = value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+            if not bool(torch.isfinite(value).all()):
+                raise CheckpointError(f"The {part} has NaN or infinite values in {key} and is not saved.")
+            weights[key] = value
+        return weights
+
     def tokenizer(self) -> Any:
         """The transformers tokenizer of the text encoder."""
         return self._source.tokenizer()
@@ -128,48 +137,3 @@ class Checkpoint:
             top_k=inputs.top_k(stored.get("top_k", Recommended.top_k), self.uvit_config.codebook_size),
             top_p=inputs.top_p(stored.get("top_p", Recommended.top_p)),
         )
-
-
-def open_checkpoint(path: str | Path | None = None, variant: str | None = None) -> Checkpoint:
-    """Opens a diffusers folder or a one-file checkpoint; `None` is the model that ships with the package.
-
-    Args:
-        path: folder with a `model_index.json`, or a `.safetensors` file written by `write_checkpoint`.
-        variant: weight variant of a folder ("fp16" reads `*.fp16.safetensors`).
-
-    Raises:
-        CheckpointError: nothing there, another kind of model, or unreadable files.
-    """
-    allowed = "allowed are a diffusers folder or a .safetensors file."
-    if path is not None and not (isinstance(path, (str, Path)) and str(path)):
-        raise CheckpointError(f"The model's path is {path!r}; {allowed}")
-    try:
-        place = EMBEDDED if path is None else Path(path).expanduser()
-        is_folder, is_file = place.is_dir(), place.is_file()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"No model at {str(path)!r} ({error}); {allowed}") from error
-    if is_folder:
-        return Checkpoint(place, FolderSource(place, variant))
-    if not is_file:
-        raise CheckpointError(f"No model at {str(place)!r}; {allowed}")
-    if variant is not None:
-        raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
-    return Checkpoint(place, FileSource(place))
-
-
-def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
-    """Writes a checkpoint as one file if `path` ends in `.safetensors`, else as a new folder in diffusers' layout.
-
-    `dtype`: cast floating-point weights to it; None keeps each as it is.
-
-    Raises:
-        CheckpointError: a name that is neither, a folder that is there already, or weights that are no numbers.
-        AmusedError: it cannot be written.
-    """
-    path = Path(path)
-    if path.suffix == ENDING:
-        write_checkpoint(path, checkpoint, dtype)
-    elif path.suffix.lower() in OTHER_ENDINGS or ENDING in path.name:
-        raise CheckpointError(f"{str(path)!r} must end in {ENDING}, or be the name of a folder.")
-    else:
-        write_folder(path, checkpoint, dtype)

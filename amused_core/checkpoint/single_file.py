@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
-from .files import read_safetensors
+from ..errors import CheckpointError
+from ..files import read_safetensors
+from ..writing import beside
+from .contents import Checkpoint
 from .folder import special_tokens
-from .writing import beside, part_weights
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
 
 METADATA_KEY = "amused"
 ENDING = ".safetensors"
@@ -89,7 +87,7 @@ def write_checkpoint(
     path = Path(path)
     if path.suffix != ENDING:
         raise CheckpointError(f"{str(path)!r} must end in {ENDING}.")
-    tensors = {f"{part}.{key}": value for part in PARTS for key, value in part_weights(checkpoint, part, dtype).items()}
+    tensors = {f"{part}.{key}": value for part in PARTS for key, value in checkpoint.weights(part, dtype).items()}
     about: dict[str, Any] = {part: checkpoint.config(part) for part in CONFIGS}
     about["extra"] = {**checkpoint.extra(), "name": checkpoint.name}
     about["tokenizer"] = _describe_tokenizer(checkpoint.tokenizer())

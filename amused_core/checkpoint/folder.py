@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
-from .files import WeightFiles, read_json
-from .writing import beside, part_weights
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+from ..errors import CheckpointError
+from ..files import WeightFiles, read_json
+from ..writing import beside
+from .contents import Checkpoint
 
 CONFIGS = {
     "transformer": "transformer/config.json",
@@ -95,7 +93,7 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
             if part in WEIGHTS:
                 target = partial / part / WEIGHTS[part]
                 target.parent.mkdir(parents=True)
-                save_file(part_weights(checkpoint, part, dtype), target, metadata={"format": "pt"})
+                save_file(checkpoint.weights(part, dtype), target, metadata={"format": "pt"})
             _write_json(partial / file, _read_in_full(config) if part == "text_encoder" else config)
         _write_tokenizer(partial / "tokenizer", checkpoint.tokenizer())
         _write_json(partial / "amused.json", {**checkpoint.extra(), "name": checkpoint.name})

@@ -1,0 +1,61 @@
+"""Opening and saving: which of the two kinds of checkpoint a path is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..errors import CheckpointError
+from .contents import Checkpoint
+from .folder import FolderSource, write_folder
+from .single_file import ENDING, FileSource, write_checkpoint
+
+EMBEDDED = Path(__file__).parents[1] / "embedded"
+# Of files that this package never writes: such a name is no folder's.
+OTHER_ENDINGS = (".bin", ".ckpt", ".gguf", ".pt", ".pth")
+
+
+def open_checkpoint(path: str | Path | None = None, variant: str | None = None) -> Checkpoint:
+    """Opens a diffusers folder or a one-file checkpoint; `None` is the model that ships with the package.
+
+    Args:
+        path: folder with a `model_index.json`, or a `.safetensors` file written by `write_checkpoint`.
+        variant: weight variant of a folder ("fp16" reads `*.fp16.safetensors`).
+
+    Raises:
+        CheckpointError: nothing there, another kind of model, or unreadable files.
+    """
+    allowed = "allowed are a diffusers folder or a .safetensors file."
+    if path is not None and not (isinstance(path, (str, Path)) and str(path)):
+        raise CheckpointError(f"The model's path is {path!r}; {allowed}")
+    try:
+        place = EMBEDDED if path is None else Path(path).expanduser()
+        is_folder, is_file = place.is_dir(), place.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"No model at {str(path)!r} ({error}); {allowed}") from error
+    if is_folder:
+        return Checkpoint(place, FolderSource(place, variant))
+    if not is_file:
+        raise CheckpointError(f"No model at {str(place)!r}; {allowed}")
+    if variant is not None:
+        raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
+    return Checkpoint(place, FileSource(place))
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
+    """Writes a checkpoint as one file if `path` ends in `.safetensors`, else as a new folder in diffusers' layout.
+
+    `dtype`: cast floating-point weights to it; None keeps each as it is.
+
+    Raises:
+        CheckpointError: a name that is neither, a folder that is there already, or weights that are no numbers.
+        AmusedError: it cannot be written.
+    """
+    path = Path(path)
+    if path.suffix == ENDING:
+        write_checkpoint(path, checkpoint, dtype)
+    elif path.suffix.lower() in OTHER_ENDINGS or ENDING in path.name:
+        raise CheckpointError(f"{str(path)!r} must end in {ENDING}, or be the name of a folder.")
+    else:
+        write_folder(path, checkpoint, dtype)
