@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import model_sampling, sampling
+from .host import sampling, scheduler
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 TEMPERATURE = {"min": 0.0, "max": 100.0, "step": 0.1}
@@ -153,7 +153,7 @@ class AmusedScheduler(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, schedule: str, steps: int, denoise: float) -> io.NodeOutput:
         """Makes the mask ratios."""
-        return io.NodeOutput(model_sampling.amused_sigmas(model, schedule, steps, denoise))
+        return io.NodeOutput(scheduler.amused_sigmas(model, schedule, steps, denoise))
 
 
 def sampler_inputs() -> list[Any]:

@@ -1,8 +1,8 @@
 """Adapters from `amused_core` to ComfyUI: the only place of the pack that imports `comfy`."""
 
 from . import compat, folders
-from .model_sampling import amused_scheduler
 from .sampling import sample_amused
+from .scheduler import amused_scheduler
 
 
 def register() -> None:

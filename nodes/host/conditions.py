@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from comfy.model_base import BaseModel
 from torch import Tensor
 
 from ...amused_core.transformer import Condition
 from . import plain
-
-if TYPE_CHECKING:
-    from .model import AmusedBaseModel
-    from .uvit import HostUVit
+from .uvit import HostUVit
 
 
 class Known(NamedTuple):
@@ -31,9 +29,7 @@ class Conditions:
     def __init__(self) -> None:
         self._known: list[Known] = []
 
-    def recall(
-        self, model: AmusedBaseModel, prompt: tuple[Tensor, ...], options: dict[str, Any] | None
-    ) -> Condition | None:
+    def recall(self, model: BaseModel, prompt: tuple[Tensor, ...], options: dict[str, Any] | None) -> Condition | None:
         """The condition of text, pooled and micro; None where hooks or other nodes may change the weights meanwhile."""
         if options is None or not plain.is_steady(model, options):
             return None

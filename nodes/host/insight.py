@@ -10,7 +10,7 @@ from torch import Tensor
 from ...amused_core import insight
 from ...amused_core.errors import AmusedError
 from ...amused_core.insight.attention import AttentionMeter
-from . import guards, pictures, sampling
+from . import checks, guards, pictures, sampling
 from .latent_format import codes_to_tokens, tokens_to_codes
 from .uvit import WATCH
 
@@ -27,7 +27,7 @@ def sample(
     watched = model.clone()
     watched.model_options.setdefault("transformer_options", {})[WATCH] = partial(_watch, meter)
     result = sampling.sample_latent(watched, latent, positive, negative, on_step=recorder, **settings)
-    tokens = codes_to_tokens(guards.check_codes(result["samples"], size), size)
+    tokens = codes_to_tokens(checks.check_codes(result["samples"], size), size)
     return result, recorder.trace(tokens, _words(positive))
 
 
@@ -44,7 +44,7 @@ def frames(trace: Any, vae: Any, undecided: str) -> Tensor:
 
 def token_grid(latent: dict[str, Tensor], image: Tensor, ids: bool) -> Tensor:
     """Lines, and ids if wanted, over pictures of a LATENT's tokens; see `insight.token_grid`."""
-    codes = guards.check_codes(latent["samples"], guards.MAX_CODES)
+    codes = checks.check_codes(latent["samples"], checks.MAX_CODES)
     image, codes = pictures.same_count(image=pictures.rgb(image), samples=codes)
     return insight.token_grid(codes_to_tokens(codes, insight.UNDECIDED).cpu(), image, ids)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import compat
-from .guards import check_codes
+from .checks import check_codes
 
 
 class AmusedLatentFormat(comfy.latent_formats.LatentFormat):

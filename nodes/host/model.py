@@ -19,7 +19,7 @@ from torch import Tensor
 from ...amused_core.checkpoint import Checkpoint, Recommended
 from ...amused_core.config import UVitConfig
 from ...amused_core.loading import load_state
-from . import guards
+from . import checks
 from .conditions import Conditions, forget
 from .latent_format import AmusedLatentFormat
 from .layers import comfy_layers, patch_response_norms
@@ -81,7 +81,7 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         """
         tokens = kwargs.get("tokens")
         if tokens is None:
-            tokens = guards.tokens_of(x, self.facts.codebook_size, self.facts.mask_token_id)
+            tokens = checks.tokens_of(x, self.facts.codebook_size, self.facts.mask_token_id)
         given = self.cast(c_crossattn, kwargs["y"], kwargs["micro"], x.device)
         known = self.conditions.recall(self, given, transformer_options)
         logits = self.diffusion_model(tokens, *given, transformer_options, known)
@@ -97,7 +97,7 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         """Text, pooled text and micro-conditioning of one conditioning entry."""
         text, pooled = kwargs.get("cross_attn"), kwargs.get("pooled_output")
         config = self.diffusion_model.config
-        guards.check_text(text, pooled, config.encoder_hidden_size, config.cond_embed_dim)
+        checks.check_text(text, pooled, config.encoder_hidden_size, config.cond_embed_dim)
         # Clip hooks drop the mark, but leave another trace.
         if not {"amused", "clip_start_percent"} & kwargs.keys():
             logger.warning("aMUSEd: a prompt was not encoded by the CLIP of 'Load aMUSEd'; it may not be understood.")
@@ -163,7 +163,7 @@ def load_model(
     latent_format = AmusedLatentFormat(config.codebook_size, checkpoint.factor, colors, decoder)
     model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload)
     patcher = ModelPatcher(model, load_device=device, offload_device=offload)
-    patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", guards.before_sampling)
+    patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", checks.before_sampling)
     patcher.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "amused", plain_prompts)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_response_norms)
     for event in (CallbacksMP.ON_PRE_RUN, CallbacksMP.ON_CLEANUP):

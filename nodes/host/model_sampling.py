@@ -1,16 +1,13 @@
-"""`model_sampling` of aMUSEd: a sigma is a mask ratio, and schedules are lists of them."""
+"""`model_sampling` of aMUSEd: a sigma is a mask ratio."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...amused_core.errors import AmusedError
-from ...amused_core.schedule import mask_ratios, start_step
-from . import guards
+from ...amused_core.schedule import mask_ratios
 
 TABLE = 1000
 
@@ -72,20 +69,3 @@ class AmusedModelSampling(nn.Module):
     def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:
         """Nothing to scale."""
         return latent
-
-
-def amused_scheduler(model_sampling: Any, steps: int) -> Tensor:
-    """The scheduler "amused" of the stock nodes: the checkpoint's own masking schedule, float32 [steps+1]."""
-    if not isinstance(model_sampling, AmusedModelSampling):
-        raise AmusedError(
-            "The scheduler 'amused' is for aMUSEd models only; choose another, or connect the MODEL of 'Load aMUSEd'."
-        )
-    return mask_ratios(steps, model_sampling.schedule)
-
-
-def amused_sigmas(model: Any, schedule: str, steps: int, denoise: float) -> Tensor:
-    """Mask ratios of the last `denoise` of a schedule ("auto": the checkpoint's); none for a denoise of 0."""
-    facts = guards.amused_model(model).facts
-    name = facts.schedule if schedule == "auto" else schedule
-    start = start_step(steps, denoise)
-    return mask_ratios(steps, name, start) if denoise > 0 else torch.empty(0)

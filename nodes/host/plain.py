@@ -11,7 +11,7 @@ from comfy.model_management import get_free_memory
 from comfy.patcher_extension import CallbacksMP, WrappersMP, get_all_callbacks, get_all_wrappers
 from torch import Tensor
 
-from . import guards
+from . import checks
 from .latent_format import tokens_to_codes
 
 # What ComfyUI calls between a sampler and the model, and where other nodes may change what the model is.
@@ -40,7 +40,7 @@ def plain_prompts(
     if not fits(model, [len(given) * len(x), *x.shape[1:]], x.device):
         return executor(model, conds, x, timestep, options)
     facts = model.facts
-    tokens = guards.tokens_of(x, facts.codebook_size, facts.mask_token_id)
+    tokens = checks.tokens_of(x, facts.codebook_size, facts.mask_token_id)
     codes = tokens_to_codes(tokens, facts.codebook_size)  # ComfyUI makes weights of this shape.
     parts = [comfy.samplers.get_area_and_mult(conds[index][0], codes, timestep) for index in given]
     if not all(comfy.samplers.cond_equal_size(parts[0].conditioning, part.conditioning) for part in parts):

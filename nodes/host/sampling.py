@@ -21,10 +21,10 @@ from ...amused_core.errors import AmusedError
 from ...amused_core.filters import Narrow, narrower
 from ...amused_core.guidance import cfg_weights
 from ...amused_core.schedule import start_step, temperatures
-from . import direct, guards
+from . import checks, direct, guards
 from .latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
-from .model_sampling import amused_sigmas
 from .preview import guess_planes
+from .scheduler import amused_sigmas
 
 
 def amused_sampler(
@@ -74,7 +74,7 @@ def sample_amused(
     args = dict(extra_args or {})
     facts = guards.sampled_model(model).facts
     narrow = _narrow(sampling_temperature, top_k, top_p, facts.codebook_size)
-    ratios = guards.check_sigmas(sigmas)
+    ratios = checks.check_sigmas(sigmas)
     latent, noise = _attribute(model, "latent_image"), _attribute(model, "noise")
     mask = args.get("denoise_mask")
     args["denoise_mask"] = None  # A known token never changes in our loop.

@@ -11,7 +11,8 @@ import comfy.model_management
 from comfy.cli_args import args
 from torch import Tensor
 
-from ...amused_core.checkpoint import CLASSES, Checkpoint
+from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.checkpoint.contents import CLASSES
 from ...amused_core.checkpoint.folder import write_folder
 from ...amused_core.checkpoint.single_file import ENDING, write_checkpoint
 from ...amused_core.errors import AmusedError

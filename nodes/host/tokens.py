@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...amused_core.errors import AmusedError
 from ...amused_core.token_files import UNDECIDED, read_tokens, save_tokens
-from . import guards, output
+from . import checks, guards, output
 from .latent_format import codes_to_tokens, tokens_to_codes
 
 ENDING = ".npy"
@@ -21,7 +21,7 @@ NONE = "none"
 
 def save(latent: dict[str, Tensor], prefix: str) -> Path:
     """Writes a LATENT's tokens below ComfyUI's output folder; a masked cell is -1. Returns the new file."""
-    codes = guards.check_codes(latent["samples"], guards.MAX_CODES)
+    codes = checks.check_codes(latent["samples"], checks.MAX_CODES)
     return save_tokens(codes_to_tokens(codes, UNDECIDED), output.numbered(prefix, ENDING))
 
 

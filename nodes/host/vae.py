@@ -18,7 +18,7 @@ from ...amused_core.loading import build_vq
 from ...amused_core.masks import cells_to_mask
 from ...amused_core.vq import VQ
 from . import compat
-from .guards import check_codes
+from .checks import check_codes
 from .preview import code_colors, decoded
 
 UNDECIDED = 0.5

@@ -1,0 +1,134 @@
+"""One clear sentence for every wrong value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...amused_core.errors import AmusedError
+
+# The largest whole number up to which every one has its own half precision value.
+EXACT = {torch.float16: 2048, torch.bfloat16: 256}
+# Of a LATENT whose model is not known: whole numbers up to here have each a float32 of their own.
+MAX_CODES = 2**24
+
+
+def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
+    """A latent [B,1,h,w] as float32, after checking that it holds codes 0..`codebook_size`.
+
+    Raises:
+        AmusedError: another model's latent, blended codes, codes of another codebook, or a dtype too small for them.
+    """
+    if latent.ndim != 4 or 0 in latent.shape:
+        raise AmusedError(
+            f"The LATENT has the shape {tuple(latent.shape)}; an aMUSEd latent is [batch, 1, height, width]."
+        )
+    if latent.shape[1] != 1:
+        raise AmusedError(
+            f"This LATENT has {latent.shape[1]} channels and belongs to another model; an aMUSEd latent has 1. "
+            "Make it with 'aMUSEd empty latent', or encode the picture with the VAE of 'Load aMUSEd'."
+        )
+    if codebook_size > EXACT.get(latent.dtype, codebook_size):
+        raise AmusedError(
+            f"This LATENT is {latent.dtype}, which cannot hold {codebook_size} token ids; it must be float32."
+        )
+    if not bool((latent == latent.round()).all()):
+        odd = latent[latent != latent.round()][0].item()
+        raise AmusedError(
+            f"This LATENT holds {odd:g}, which is not a token id: ids cannot be blended, added or scaled smoothly. "
+            "Use 'nearest-exact' to scale, a feather of 0 to compose, and work on pictures for all else."
+        )
+    low, high = latent.min().item(), latent.max().item()
+    if low < 0 or high > codebook_size:
+        raise AmusedError(
+            f"This LATENT holds values from {low:g} to {high:g}; this model's are 0 (masked) to {codebook_size}. "
+            "It belongs to another model."
+        )
+    return latent.float()
+
+
+def check_sigmas(sigmas: Tensor) -> Tensor:
+    """Mask ratios float32 [n+1].
+
+    Raises:
+        AmusedError: not falling within 1..0.
+    """
+    ratios = sigmas.detach().float().cpu()
+    if bool((ratios > 1.001).any() or (ratios < 0).any() or (ratios.diff() > 0).any()):
+        raise AmusedError(
+            f"These SIGMAS run from {ratios[0]:g} to {ratios[-1]:g}; aMUSEd's are mask ratios, falling within 1 to 0: "
+            "use 'aMUSEd scheduler' or the stock 'BasicScheduler'."
+        )
+    return ratios.clamp(max=1)
+
+
+def check_text(text: Tensor | None, pooled: Tensor | None, width: int, pooled_width: int) -> None:
+    """Raises `AmusedError` unless a conditioning has the widths this model was trained with."""
+    hint = "connect the CLIP of 'Load aMUSEd' to the text encoder."
+    if text is None or pooled is None:
+        raise AmusedError(f"This CONDITIONING has no {'text' if text is None else 'pooled text'} embedding; {hint}")
+    if text.shape[-1] != width or pooled.shape[-1] != pooled_width:
+        raise AmusedError(
+            f"This CONDITIONING is {text.shape[-1]} wide (pooled {pooled.shape[-1]}), but this aMUSEd model needs "
+            f"{width} ({pooled_width}): it comes from another text encoder; {hint}"
+        )
+
+
+def tokens_of(planes: Tensor, codebook_size: int, mask_id: int) -> Tensor:
+    """Planes [B,K,h,w] -> tokens int64 [B,h,w], masked cells holding `mask_id`.
+
+    Raises:
+        AmusedError: not planes of zeros with at most a single one, which no sampler but ours produces.
+    """
+    if planes.shape[1] == codebook_size:
+        value, index = planes.max(dim=1)
+        if bool(((value == 0) | (value == 1)).all() and (planes.abs().sum(dim=1) == value).all()):
+            return torch.where(value > 0, index, mask_id)
+    raise AmusedError(wrong_sampler("in use"))
+
+
+def before_sampling(
+    executor: Any,
+    noise: Tensor,
+    latent_image: Tensor,
+    sampler: Any,
+    sigmas: Tensor,
+    denoise_mask: Any = None,
+    *args: Any,
+    **kw: Any,
+) -> Tensor:
+    """Wraps a whole run (`WrappersMP.OUTER_SAMPLE`): checks it before the model is loaded, and fits masks to cells.
+
+    ComfyUI would shrink the mask smoothly and lose thin strokes; here a cell is drawn anew when any pixel of it is.
+    """
+    _refuse_stock_sampler(sampler)
+    patcher = executor.class_obj.model_patcher
+    if latent_image.any():
+        check_codes(latent_image, patcher.model.facts.codebook_size)
+    if denoise_mask is not None:
+        denoise_mask = mask_to_grid(denoise_mask, noise.shape[-2:])
+    return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kw)
+
+
+def mask_to_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A noise mask [...,H,W] in 0..1 -> float [n,1,h,w] of 0 and 1: every cell with a pixel of at least 0.5."""
+    mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    return F.adaptive_max_pool2d((mask >= 0.5).float(), tuple(grid))
+
+
+def _refuse_stock_sampler(sampler: Any) -> None:
+    """Stock samplers would run on the planes and give garbage without an error."""
+    function = getattr(sampler, "sampler_function", None)
+    module = getattr(function, "__module__", None) or ""
+    if isinstance(sampler, comfy.samplers.KSAMPLER) and module.startswith("comfy."):
+        name = function.__name__.removeprefix("sample_").removesuffix("_function")
+        raise AmusedError(wrong_sampler(name))
+
+
+def wrong_sampler(name: str) -> str:
+    """The sentence for a sampler that cannot run aMUSEd."""
+    return f"The sampler {name!r} cannot run an aMUSEd model; choose the sampler 'amused', or use 'aMUSEd sampler'."
