@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -71,9 +72,27 @@ def int8_problem(uvit: nn.Module) -> str | None:
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         where = f"in {str(weight.dtype).removeprefix('torch.')} on {weight.device.type!r}"
         return f"int8 works in fp32 on a CPU only, and this model is {where}; leave int8 out."
-    if not hasattr(torch.ops.quantized, "linear_dynamic"):
-        return f"int8 needs a torch with quantized linear layers, and {torch.__version__} has none; leave int8 out."
+    if not _works():
+        return (
+            f"int8 needs a torch with quantized linear layers, and {torch.__version__} has none here; leave int8 out."
+        )
     return None
+
+
+@cache
+def _works() -> bool:
+    """Whether this torch has 8-bit products for this processor, and a small one comes out about right."""
+    layer = nn.utils.skip_init(nn.Linear, 64, 32)
+    layer.weight.data = torch.linspace(-1, 1, 32 * 64).view(32, 64)
+    layer.bias.data = torch.linspace(-1, 1, 32)
+    x = torch.linspace(0, 99, 4 * 64).view(4, 64).cos()
+    with torch.no_grad():
+        want = layer(x)
+        try:
+            found = Int8Linear(layer)(x)
+        except (AttributeError, RuntimeError):  # No such product, or none for this processor.
+            return False
+    return bool((found - want).abs().max() < 0.1 * want.abs().max())
 
 
 def _build(uvit: nn.Module) -> nn.Module:

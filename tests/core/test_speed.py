@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from amused_core import AmusedError, AmusedModel, kernels, load_model, prompted
+from amused_core import AmusedError, AmusedModel, int8, kernels, load_model, prompted
 from amused_core.int8 import Int8Linear, int8_problem, int8_twin
 from amused_core.layers import Conv2d
 from amused_core.prompted import PromptMemory, fingerprint, told
@@ -100,6 +101,27 @@ def test_the_trial_forgives_a_slow_start() -> None:
     waits = iter([0.05, 0.05, 0.05, *[0.0] * 20])
     slow_at_first, steady = kernels._race(lambda: time.sleep(next(waits)), lambda: time.sleep(0.005))
     assert slow_at_first < steady
+
+
+@pytest.mark.parametrize("there", ["_linear_pointwise", "_reorder_linear_weight"])
+def test_a_torch_without_the_product(there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(**{there: getattr(torch.ops.mkldnn, there, None)}))
+    monkeypatch.setattr(kernels, "_race", lambda *_: [1.0, 0.5])
+    assert not kernels.onednn_pays.__wrapped__()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["plain", "packed"])
+def test_a_product_that_rounds_is_not_taken(onednn: list[Any], form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some processors and settings make oneDNN work in fewer bits; it is faster then, and not fp32."""
+    assert kernels._onednn_is_exact()
+    product = kernels._onednn
+
+    def rounding(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return product(x.bfloat16().float() if weight.is_mkldnn == (form == "packed") else x, weight, bias)
+
+    monkeypatch.setattr(kernels, "_onednn", rounding)
+    assert not kernels._onednn_is_exact()
 
 
 @torch.no_grad()
@@ -225,12 +247,35 @@ def test_int8_in_half_precision(folder: Path, dtype: str) -> None:
     assert model.generate("a cat", fast=True).settings[0]["int8"] is False
 
 
+@pytest.fixture
+def anew() -> Iterator[None]:
+    """Whether 8-bit products work is asked anew, and again afterwards."""
+    int8._works.cache_clear()
+    yield
+    int8._works.cache_clear()
+
+
+@pytest.mark.usefixtures("anew")
 def test_int8_without_the_products(monkeypatch: pytest.MonkeyPatch, own: AmusedModel) -> None:
     monkeypatch.setattr(torch.ops, "quantized", object())
     assert "needs a torch with quantized linear layers" in (int8_problem(own.transformer) or "")
     with pytest.raises(AmusedError, match=r"leave int8 out\.$"):
         run(own, int8=True)
     assert torch.equal(run(own, fast=True, steps=4), run(own, cfg_interval=(0, 0.5)))
+
+
+@pytest.mark.usefixtures("anew")
+@pytest.mark.parametrize("change", ["wrong", "refused"])
+def test_int8_where_its_products_fail(change: str, monkeypatch: pytest.MonkeyPatch, own: AmusedModel) -> None:
+    """torch has them for some processors only, and says so when they are made."""
+
+    def product(*_: Any) -> Tensor:
+        if change == "refused":
+            raise RuntimeError("no engine")
+        return torch.zeros(4, 32)
+
+    monkeypatch.setattr(Int8Linear, "forward", product)
+    assert "has none here" in (int8_problem(own.transformer) or "")
 
 
 def test_int8_changes_some_tokens_and_nothing_else(model: AmusedModel) -> None:
