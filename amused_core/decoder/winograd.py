@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ..kernels import linear, packed
 
-# Numbers of a transformed input that are worked on at a time: tiles times channels.
-CHUNK = 65536
+# Numbers of a transformed input that each thread works on at a time, tiles times channels: the fewer, the more often
+# threads wait for each other; the more, the less stays in their caches. Each comes with about 400 bytes of others.
+CHUNK, MOST_THREADS = 131072, 4
 
 
 class Affine(NamedTuple):
@@ -40,7 +41,7 @@ class WinogradConv(nn.Module):
         super().__init__()
         self.outputs, inputs = conv.weight.shape[:2]
         matrices = transformed(conv.weight.detach(), self.WEIGHT)
-        self.weights = [packed(matrix, CHUNK // inputs) for matrix in matrices]
+        self.weights = [packed(matrix, _at_once() // inputs) for matrix in matrices]
         self.bias = conv.bias
 
     def shape(self, x: Tensor) -> tuple[int, int, int]:
@@ -57,7 +58,7 @@ class WinogradConv(nn.Module):
         height, width, channels = x.shape
         step = self.STEP
         down, across = -(-height // step), -(-width // step)
-        count = min(down, max(1, CHUNK // (channels * across)))
+        count = min(down, max(1, _at_once() // (channels * across)))
         # Columns lie by their place in a tile first, so that those of equal place are neighbours.
         padded = x.new_zeros(count * step + 2, step, across + 1, channels)
         made = x.new_empty(count, 4, across, 4, self.outputs)
@@ -158,6 +159,10 @@ def transformed(weight: Tensor, matrix: list[list[float]]) -> list[Tensor]:
     rows = torch.tensor(matrix, dtype=torch.float64)
     spread = torch.einsum("ia,jb,kcab->ijkc", rows, rows, weight.double())
     return [spread[i, j].float() for i, j in product(range(len(rows)), repeat=2)]
+
+
+def _at_once() -> int:
+    return CHUNK * min(torch.get_num_threads(), MOST_THREADS)
 
 
 def winograd_bytes(conv: nn.Conv2d, kind: type[WinogradConv]) -> int:
