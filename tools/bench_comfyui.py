@@ -47,7 +47,6 @@ def main() -> None:
     add("--repeats", type=int, default=5)
     add("--threads", type=int)
     add("--stock", action="store_true", help="take ComfyUI's own way, as for regions, masks and hooks")
-    add("--torch-attention", action="store_true", help="as ComfyUI's own --use-pytorch-cross-attention")
     arguments = parser.parse_args()
     if arguments.steps < 2:
         parser.error("--steps must be at least 2: the first one is not counted")
@@ -60,7 +59,7 @@ def main() -> None:
         models = Path(folder)
         path = place(models / "amused", arguments)
         headless = Headless(path, arguments)
-        comfy = Comfy(models, use_pytorch_cross_attention=arguments.torch_attention)
+        comfy = Comfy(models)
         sides = {"without ComfyUI": headless, "in ComfyUI": InComfy(comfy, path, headless, arguments)}
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
         equal = 0.0

@@ -24,9 +24,15 @@ logger = logging.getLogger(__name__)
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, options: dict[str, Any]) -> Tensor:
     """ComfyUI's own choice of attention, looked up in each call: other packs and flags replace it.
 
+    On a CPU it falls back to attention in pieces unless told otherwise. torch's own takes as little memory by now, is
+    faster, and rounds as the core's does, so that a seed gives the same tokens with ComfyUI and without.
+
     `q` [B,N,C], `k` and `v` [B,M,C] -> [B,N,C]. Versions before 0.3.60 take no `transformer_options`.
     """
-    function = comfy.ldm.modules.attention.optimized_attention
+    stock = comfy.ldm.modules.attention
+    function = stock.optimized_attention
+    if q.device.type == "cpu" and function is stock.attention_sub_quad and not args.use_quad_cross_attention:
+        function = stock.attention_pytorch
     if _takes_options(function):
         return function(q, k, v, heads, transformer_options=options)
     return function(q, k, v, heads)

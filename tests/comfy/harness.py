@@ -74,14 +74,10 @@ class Server:
 
 
 class Comfy:
-    """Builds and runs graphs: `comfy.run(comfy.node("AmusedLoader", model="tiny"))`.
+    """Builds and runs graphs: `comfy.run(comfy.node("AmusedLoader", model="tiny"))`."""
 
-    `arguments` are those of ComfyUI's command line, by the names they have in the code.
-    """
-
-    def __init__(self, models: Path, **arguments: Any) -> None:
+    def __init__(self, models: Path) -> None:
         self.models = models
-        self.arguments = arguments
         self.server = Server()
         self.steps: list[tuple[int, int, Any]] = []
         self.on_progress: Any = None
@@ -157,7 +153,7 @@ def _boot(harness: Comfy) -> tuple[ModuleType, ModuleType, str]:
         sys.path.insert(0, str(COMFYUI_DIR))
     from comfy.cli_args import args
 
-    vars(args).update(cpu=True, **harness.arguments)
+    args.cpu = True
     import utils.install_util  # noqa: F401, I001  before ComfyUI's comfy/ folder hides this package
     import comfy.model_management
     import comfy.utils

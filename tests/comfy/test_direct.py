@@ -116,12 +116,14 @@ def test_half_precision(comfy, direct, dtype):
 @pytest.mark.parametrize("name", ["pytorch", "split", "sub_quad", "basic"])
 def test_any_attention_takes_prompts_that_share_memory(comfy, direct, monkeypatch, name):
     """Pictures of one prompt see the same keys; ComfyUI's attentions must not mind."""
+    from comfy.cli_args import args
     from comfy.ldm.modules import attention
 
     loader = graphs.load(comfy)
     latent = graphs.empty(comfy, loader, batch=3)
     plain = comfy.run(graphs.sample(comfy, loader, latent, cfg=1.0))
     monkeypatch.setattr(attention, "optimized_attention", getattr(attention, f"attention_{name}"))
+    monkeypatch.setattr(args, "use_quad_cross_attention", name == "sub_quad")
     comfy.fresh()
     assert same(plain, comfy.run(graphs.sample(comfy, loader, latent, cfg=1.0))) and direct == [True, True]
 
@@ -145,11 +147,6 @@ def test_weights_that_stay_outside(comfy, direct, monkeypatch):
     assert same(want, got) and direct == [True, True]
     monkeypatch.undo()
     model_management.unload_all_models()
-    comfy.fresh()
-    comfy.fresh()
-    comfy.fresh()
-    comfy.fresh()
-    comfy.fresh()
     comfy.fresh()
 
 
