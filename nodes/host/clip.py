@@ -6,19 +6,30 @@ from functools import partial
 from typing import Any
 
 import comfy.clip_model
+import comfy.ldm.modules.attention as stock
 import comfy.model_management
 import comfy.sd
 import folder_paths
 import torch
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
 from comfy.supported_models_base import ClipTarget
+from torch import Tensor
 
 from ...amused_core.checkpoint import Checkpoint
 from ...amused_core.errors import CheckpointError
 from ...amused_core.insight.words import words_of
 from ...amused_core.loading import load_state
+from .attention import unless_told
 
 MIN_LAYERS = 3
+
+
+class TextAttention(comfy.clip_model.CLIPAttention):
+    """ComfyUI's, on a CPU by torch's attention unless it was told otherwise."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, optimized_attention: Any = None) -> Tensor:
+        """`x` [B,L,D] -> [B,L,D]."""
+        return super().forward(x, mask, unless_told(optimized_attention, stock.attention_basic, x.device))
 
 
 class TextModel(comfy.clip_model.CLIPTextModel):
@@ -30,6 +41,8 @@ class TextModel(comfy.clip_model.CLIPTextModel):
         self.text_model.embeddings = comfy.clip_model.CLIPEmbeddings(
             width, config["vocab_size"], config["max_position_embeddings"], operations=operations, **kw
         )
+        for layer in self.text_model.encoder.layers:
+            layer.self_attn = TextAttention(width, config["num_attention_heads"], operations=operations, **kw)
         self.text_projection = operations.Linear(width, config["projection_dim"], bias=False, **kw)
 
 

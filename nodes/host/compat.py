@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import comfy.k_diffusion.sampling
 import comfy.latent_formats
-import comfy.ldm.modules.attention
 import comfy.samplers
 from comfy.cli_args import LatentPreviewMethod, args
 from torch import Tensor
@@ -21,25 +19,9 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, options: dict[str, Any]) -> Tensor:
-    """ComfyUI's own choice of attention, looked up in each call: other packs and flags replace it.
-
-    On a CPU it falls back to attention in pieces unless told otherwise. torch's own takes as little memory by now, is
-    faster, and rounds as the core's does, so that a seed gives the same tokens with ComfyUI and without.
-
-    `q` [B,N,C], `k` and `v` [B,M,C] -> [B,N,C]. Versions before 0.3.60 take no `transformer_options`.
-    """
-    stock = comfy.ldm.modules.attention
-    function = stock.optimized_attention
-    if q.device.type == "cpu" and function is stock.attention_sub_quad and not args.use_quad_cross_attention:
-        function = stock.attention_pytorch
-    if _takes_options(function):
-        return function(q, k, v, heads, transformer_options=options)
-    return function(q, k, v, heads)
-
-
 @lru_cache(maxsize=16)
-def _takes_options(function: Callable[..., Tensor]) -> bool:
+def takes_options(function: Callable[..., Tensor]) -> bool:
+    """Whether an attention takes `transformer_options`; those before 0.3.60 do not."""
     parameters = inspect.signature(function).parameters.values()
     return any(p.kind is p.VAR_KEYWORD or p.name == "transformer_options" for p in parameters)
 

@@ -11,7 +11,7 @@ from ...amused_core.insight.attention import TEXT
 from ...amused_core.int8 import int8_twin
 from ...amused_core.prompted import fingerprint
 from ...amused_core.transformer import Condition, UVit
-from . import compat
+from .attention import attention
 
 # Where a MODEL's transformer options hold what wants to see all attention: `(q, k, heads, options)`.
 WATCH = "amused_watch"
@@ -87,5 +87,5 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict
     patches = options.get("patches_replace", {}).get(name, {})
     patch = patches.get(options.get("block"))
     if patch is None:
-        return compat.attention(q, k, v, heads, options)
+        return attention(q, k, v, heads, options)
     return patch(q, k, v, {**options, "n_heads": heads, "dim_head": q.shape[-1] // heads, "attn_precision": None})

@@ -29,23 +29,26 @@ def called(comfy, monkeypatch):
 
 
 def draw(comfy, called):
-    """Tokens, drawn anew; the attentions of the text encoder are left out."""
+    """Tokens, drawn anew; the attentions of the text encoder; those of the sampler."""
     comfy.fresh()
     loader = graphs.load(comfy)
     text, empty = graphs.prompts(comfy, loader), graphs.empty(comfy, loader)
-    comfy.run(text, (text, 1))
     called.clear()
-    return comfy.run(graphs.sample(comfy, loader, empty, text, cfg=2.0))
+    comfy.run(text, (text, 1))
+    of_text = set(called)
+    called.clear()
+    return comfy.run(graphs.sample(comfy, loader, empty, text, cfg=2.0)), of_text, called
 
 
 def test_torch_attends_where_comfyui_only_falls_back(comfy, called, monkeypatch):
     """On a CPU without a flag; whoever asks for attention in pieces gets it."""
     from comfy.cli_args import args
 
-    plain = draw(comfy, called)
-    assert called == {"pytorch"}
+    plain, of_text, of_sampler = draw(comfy, called)
+    assert of_text == of_sampler == {"pytorch"}
     monkeypatch.setattr(args, "use_quad_cross_attention", True)
-    assert same(plain, draw(comfy, called)) and called == {"sub_quad"}
+    tokens, of_text, of_sampler = draw(comfy, called)
+    assert same(plain, tokens) and (of_text, of_sampler) == ({"basic"}, {"sub_quad"})
 
 
 def test_attention_of_another_pack_is_used(comfy, called, monkeypatch):
@@ -53,5 +56,4 @@ def test_attention_of_another_pack_is_used(comfy, called, monkeypatch):
     from comfy.ldm.modules import attention
 
     monkeypatch.setattr(attention, "optimized_attention", attention.attention_basic)
-    draw(comfy, called)
-    assert called == {"basic"}
+    assert draw(comfy, called)[2] == {"basic"}
