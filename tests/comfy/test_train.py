@@ -85,18 +85,10 @@ def test_it_is_what_the_core_learns(comfy, tmp_path):
     settings = Settings(steps=4, learning_rate=0.01, rank=4, batch=2, seed=3, targets=_targets())
     job = Run(load_model(name), Plan(tmp_path / "x.png", TEXT, tmp_path / "run"), settings)
     file = load_file(job())
-    image = comfy.give(array[None].float() / 255)
-    lora, other = (comfy.run((train(comfy, graphs.load(comfy), image, seed=seed), 1)) for seed in (3, 4))
-    # Adam enlarges the rounding of two text encoders: a number with next to no gradient may go the other way.
-    assert distance(file, lora) < 0.02
-    assert distance(file, other) > 0.5
-
-
-def distance(one, other):
-    """How far two LoRAs are apart, by the length of the first."""
-    assert one.keys() == other.keys()
-    flat, rest = (torch.cat([lora[key].flatten() for key in sorted(one)]) for lora in (one, other))
-    return float((flat - rest).norm() / flat.norm())
+    lora = comfy.run((train(comfy, graphs.load(comfy), comfy.give(array[None].float() / 255)), 1))
+    assert file.keys() == lora.keys()
+    for key, value in file.items():
+        assert torch.allclose(value, lora[key], atol=5e-3), key  # Adam enlarges the rounding of two text encoders
 
 
 def _targets():
