@@ -59,8 +59,7 @@ def main() -> None:
         models = Path(folder)
         path = place(models / "amused", arguments)
         headless = Headless(path, arguments)
-        comfy = Comfy(models)
-        sides = {"without ComfyUI": headless, "in ComfyUI": InComfy(comfy, path, headless, arguments)}
+        sides = {"without ComfyUI": headless, "in ComfyUI": InComfy(Comfy(models), path, headless, arguments)}
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
         equal = 0.0
         for take in range(arguments.repeats + 1):  # The first of each is not counted.

@@ -2,7 +2,7 @@
 
 A tile of 6x6 inputs is spread into 36 numbers a channel; each is multiplied by a matrix of its own (the weights,
 transformed once), and 4x4 outputs are gathered from the products. Spreading and gathering work on one dimension after
-the other. A picture goes through a few rows at a time, so that all of it happens within a core's cache.
+the other. A picture goes through a few rows at a time, so that most of what is made of them never leaves the caches.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ def test_search_finds_every_node(visit: Visit) -> None:
     for name in NAMES.values():
         found.filter(has=visit.page.get_by_text(name, exact=True)).first.wait_for()
     visit.keep("search")
+    listed = {text.splitlines()[0].strip() for text in found.all_inner_texts()}
+    assert set(NAMES.values()) <= listed
     found.filter(has=visit.page.get_by_text(NAMES["AmusedSampler"], exact=True)).first.click()
     visit.page.wait_for_function("() => app.graph.nodes.length === 1")
     assert visit.page.evaluate("app.graph.nodes[0].type") == "AmusedSampler"
