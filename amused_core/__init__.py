@@ -7,6 +7,6 @@ result = model.generate("a red apple on a blue background")
 
 from .errors import AmusedError, AttentionError, CheckpointError
 from .model import AmusedModel, Result, load_model
-from .sampling import Step
+from .sampling.loop import Step
 
 __all__ = ["AmusedError", "AmusedModel", "AttentionError", "CheckpointError", "Result", "Step", "load_model"]

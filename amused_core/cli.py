@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """`amused generate`: draws pictures and writes them as PNG."""
+    from .files.tokens import save_tokens
+    from .images.files import open_mask, open_picture, save_pictures
     from .model import load_model
-    from .pictures import open_mask, open_picture, save_pictures
-    from .token_files import save_tokens
 
     output = _file(options.output, "--output", ".png")
     tokens_file = _file(options.save_tokens, "--save-tokens", ".npy") if options.save_tokens else None

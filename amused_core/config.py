@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .errors import CheckpointError
-from .schedule import SCHEDULES
+from .sampling.schedule import SCHEDULES
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .draws import MAX_SEED
 from .errors import AmusedError
-from .schedule import MAX_STEPS
-from .vq import nearest
+from .networks.vq import nearest
+from .sampling.randomness import MAX_SEED
+from .sampling.schedule import MAX_STEPS
 
 MAX_CFG = 100.0
 MAX_TEMPERATURE = 100.0

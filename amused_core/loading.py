@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attention import Attend, sdpa
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
-from .kernels import keep_memory
-from .layers import TORCH_LAYERS, Layers
-from .text import Text
-from .transformer import UVit
-from .vq import VQ
+from .networks.attention import Attend, sdpa
+from .networks.kernels import keep_memory
+from .networks.layers import TORCH_LAYERS, Layers
+from .networks.text import Text
+from .networks.transformer import UVit
+from .networks.vq import VQ
 
 
 def build_transformer(

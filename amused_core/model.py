@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 
 from . import inputs
-from .attention import choose_attention
 from .checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from .errors import AmusedError
-from .filters import narrower
-from .guidance import cfg_weights
-from .int8 import int8_problem, int8_twin
-from .kernels import bf16_pays
 from .loading import build_text, build_transformer, build_vq
 from .lora import Lora, Loras
-from .prompted import Prompted, PromptMemory, fingerprint, predictor, told
+from .networks.attention import choose_attention
+from .networks.int8 import int8_problem, int8_twin
+from .networks.kernels import bf16_pays
+from .networks.prompted import Prompted, PromptMemory, fingerprint, predictor, told
+from .networks.text import Text
+from .networks.transformer import UVit
+from .networks.vq import VQ
 from .request import Request, resolve
-from .sampling import Predict, Step, remask, sample
-from .schedule import mask_ratios, temperatures
-from .text import Text
-from .transformer import UVit
-from .vq import VQ
+from .sampling.filters import narrower
+from .sampling.guidance import cfg_weights
+from .sampling.loop import Predict, Step, remask, sample
+from .sampling.schedule import mask_ratios, temperatures
 
 DTYPES = {"auto": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Weights from which on half precision matters: the embedded model stays far below, the real ones far above.

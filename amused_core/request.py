@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from . import inputs, pixels
+from . import inputs
 from .checkpoint import Checkpoint
-from .draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from .errors import AmusedError
-from .guidance import check_cfg_schedule
-from .schedule import MAX_STEPS, check_schedule, start_step
+from .images import pixels
+from .sampling.guidance import check_cfg_schedule
+from .sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
+from .sampling.schedule import MAX_STEPS, check_schedule, start_step
 
 # `fast`: fewer steps, and guidance only while the picture's layout is decided; measured in docs/speed.md.
 FAST_STEPS, FAST_INTERVAL = 8, (0.0, 0.5)

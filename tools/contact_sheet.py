@@ -15,9 +15,9 @@ def main() -> None:
     """One picture per thing, with the model's own settings and seed 0; every background in turn."""
     sys.path.insert(0, str(ROOT))
     from amused_core import load_model
-    from amused_core.scenes.captions import plain_caption
-    from amused_core.scenes.layout import Scene
-    from amused_core.scenes.things import BACKGROUNDS, THINGS
+    from amused_core.small_world.scenes.captions import plain_caption
+    from amused_core.small_world.scenes.layout import Scene
+    from amused_core.small_world.scenes.things import BACKGROUNDS, THINGS
 
     colours = list(BACKGROUNDS)
     scenes = [Scene.single(thing.name, colours[(i + i // ACROSS) % len(colours)]) for i, thing in enumerate(THINGS)]

@@ -26,8 +26,8 @@ def polka_dots() -> torch.Tensor:
 def main() -> None:
     """Command line."""
     sys.path.insert(0, str(ROOT))
-    from amused_core.scenes.layout import Scene
-    from amused_core.scenes.sprites import cut_out, over
+    from amused_core.small_world.scenes.layout import Scene
+    from amused_core.small_world.scenes.sprites import cut_out, over
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--thing", default="carrot", help="one of the small model's things")

@@ -25,9 +25,9 @@ def main(style: str, lora: str, template: str) -> None:
     from amused_core import load_model
     from amused_core.evaluation.features import to_planes
     from amused_core.evaluation.metrics import bootstrap
-    from amused_core.pictures import open_picture
-    from amused_core.pixels import images
-    from amused_core.scenes.things import THINGS
+    from amused_core.images.files import open_picture
+    from amused_core.images.pixels import images
+    from amused_core.small_world.scenes.things import THINGS
 
     prompts = [template.format(thing=thing.name) for thing in THINGS[:COUNT]]
     wanted = grams(to_planes(images(open_picture(style), 1)))

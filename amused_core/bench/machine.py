@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..config import UVitConfig
-from ..kernels import linear
+from ..networks.kernels import linear
 
 _CPUINFO = Path("/proc/cpuinfo")
 _SECONDS, _TIMES = 0.3, 3

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import inputs
-from ..draws import SEEDINGS
 from ..errors import AmusedError
+from ..sampling.randomness import SEEDINGS
 
 SHAPES = ("256", "512")
 DTYPES = ("fp32", "fp16", "bf16")

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..attention import choose_attention
 from ..checkpoint import Checkpoint
 from ..loading import build_text, build_transformer, build_vq, load_state
 from ..model import AmusedModel
+from ..networks.attention import choose_attention
 from .laps import Laps, instead
 
 

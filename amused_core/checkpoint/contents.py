@@ -13,8 +13,8 @@ from torch import Tensor
 from .. import inputs
 from ..config import UVitConfig, check_fit, read_factor, read_scheduler
 from ..errors import AmusedError, CheckpointError
-from ..guidance import check_cfg_schedule
-from ..schedule import check_schedule
+from ..sampling.guidance import check_cfg_schedule
+from ..sampling.schedule import check_schedule
 
 CLASSES = {"transformer": "UVit2DModel", "vqvae": "VQModel", "scheduler": "AmusedScheduler"}
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files import WeightFiles, read_json
-from ..writing import beside
+from ..files.reading import WeightFiles, read_json
+from ..files.writing import beside
 from .contents import Checkpoint
 
 CONFIGS = {

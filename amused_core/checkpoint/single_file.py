@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files import read_safetensors
-from ..writing import beside
+from ..files.reading import read_safetensors
+from ..files.writing import beside
 from .contents import Checkpoint
 from .folder import special_tokens
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..model import AmusedModel
-from ..scenes.layout import Scene
-from ..scenes.things import THINGS
+from ..small_world.scenes.layout import Scene
+from ..small_world.scenes.things import THINGS
 from .metrics import Number
 from .prompts import prompts
 from .text import accuracy

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..draws import MAX_SEED
 from ..model import AmusedModel
+from ..sampling.randomness import MAX_SEED
 from .features import to_planes
 
 Tell = Callable[[int, int], None]

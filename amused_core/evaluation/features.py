@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ..scenes.layout import CELL, SIDE
+from ..small_world.scenes.layout import CELL, SIDE
 
 _WIDTHS = (3, 32, 32, 16)
 _SEED = 20240101

@@ -14,9 +14,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..scenes.layout import CELL, CORNERS, LARGE_SIDE, PLACES, SIDE, SMALL_SIDE, WHOLE, Place
-from ..scenes.sprites import background_colours, over, sprites
-from ..scenes.things import BACKGROUNDS, THINGS
+from ..small_world.scenes.layout import CELL, CORNERS, LARGE_SIDE, PLACES, SIDE, SMALL_SIDE, WHOLE, Place
+from ..small_world.scenes.sprites import background_colours, over, sprites
+from ..small_world.scenes.things import BACKGROUNDS, THINGS
 from .features import look
 
 FRAME = 1

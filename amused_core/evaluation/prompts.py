@@ -11,10 +11,10 @@ import torch
 from torch import Generator
 
 from ..errors import AmusedError
-from ..scenes.captions import plain_caption
-from ..scenes.layout import CORNERS, RELATIONS, WHOLE, Scene
-from ..scenes.splits import held_out
-from ..scenes.things import BACKGROUNDS, THINGS
+from ..small_world.scenes.captions import plain_caption
+from ..small_world.scenes.layout import CORNERS, RELATIONS, WHOLE, Scene
+from ..small_world.scenes.splits import held_out
+from ..small_world.scenes.things import BACKGROUNDS, THINGS
 from .wordings import reword
 
 _CORNER_EVERY = 5

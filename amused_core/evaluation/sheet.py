@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..scenes.layout import SIDE
+from ..small_world.scenes.layout import SIDE
 
 MARKS = {"right": (46, 160, 67), "nearest": (219, 171, 9), "wrong": (207, 34, 46), "": (140, 140, 140)}
 """Colour of the bar under a picture: strictly right, right but for its quality, wrong, not judged."""

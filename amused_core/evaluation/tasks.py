@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..model import AmusedModel
-from ..scenes.captions import plain_caption
-from ..scenes.layout import CELL, PLACES, SIDE, Scene
+from ..small_world.scenes.captions import plain_caption
+from ..small_world.scenes.layout import CELL, PLACES, SIDE, Scene
 from .drawing import Tell, draw
 from .features import perceptual, summary
 from .judge import read

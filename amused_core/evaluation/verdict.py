@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..scenes.layout import Scene
-from ..scenes.sprites import thing_index
-from ..scenes.things import BACKGROUNDS
+from ..small_world.scenes.layout import Scene
+from ..small_world.scenes.sprites import thing_index
+from ..small_world.scenes.things import BACKGROUNDS
 from .judge import LAYOUTS, Reading
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..model import AmusedModel
-from ..scenes.layout import Scene
-from ..scenes.sprites import draw
+from ..small_world.scenes.layout import Scene
+from ..small_world.scenes.sprites import draw
 from .features import to_planes
 from .metrics import psnr
 

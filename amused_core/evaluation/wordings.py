@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Generator
 
-from ..scenes.captions import article, relation, with_article
-from ..scenes.layout import WHOLE, Scene
-from ..scenes.sprites import thing_index
-from ..scenes.things import THINGS
+from ..small_world.scenes.captions import article, relation, with_article
+from ..small_world.scenes.layout import WHOLE, Scene
+from ..small_world.scenes.sprites import thing_index
+from ..small_world.scenes.things import THINGS
 
 # {o}: the thing (with {p} the second one), {b}: the background, {c}: the corner.
 LARGE = (

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import AmusedError
-from ..files import read_safetensors
+from ..files.reading import read_safetensors
 
 META = "amused_training"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import pixels
 from ..errors import AmusedError
-from ..pictures import open_picture
+from ..images import pixels
+from ..images.files import open_picture
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..model import AmusedModel
-from ..prompted import AESTHETIC_SCORE
-from ..vq import VQ
+from ..networks.prompted import AESTHETIC_SCORE
+from ..networks.vq import VQ
 from .data import Example
 
 _DRAWN_AT_A_TIME = 8

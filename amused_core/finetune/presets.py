@@ -7,8 +7,8 @@ from typing import Any
 
 from .. import inputs
 from ..config import UVitConfig
-from ..draws import MAX_SEED
 from ..errors import AmusedError
+from ..sampling.randomness import MAX_SEED
 
 KINDS = ("lora", "full")
 PRECISIONS = ("fp32", "bf16", "fp16")

@@ -12,8 +12,8 @@ import torch
 
 from ..errors import AmusedError
 from ..model import AmusedModel
-from ..training.grids import make_grid
-from ..training.progress import step_generator
+from ..small_world.training.grids import make_grid
+from ..small_world.training.progress import step_generator
 from .checkpoint import get_state, put, put_state, put_text
 from .curve import write_curve
 from .data import Report, read_examples

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..text import Text, TextEmbedding
-from ..transformer import UVit
+from ..networks.text import Text, TextEmbedding
+from ..networks.transformer import UVit
 from .adapters import add_lora
 from .presets import Settings
 

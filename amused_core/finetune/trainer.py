@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..errors import AmusedError
-from ..training.progress import step_generator
+from ..small_world.training.progress import step_generator
 from . import checkpoint
 from .lessons import Lessons
 from .masking import masked_cross_entropy, sample_masks

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attention import Attend
+from ..networks.attention import Attend
 from .cells import spread
 
 TEXT = "attn2"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..inputs import texts
-from ..sampling import Step
+from ..sampling.loop import Step
 from .attention import AttentionMeter, to_grid, watched
 from .words import words_of
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import AmusedError
-from ..files import read_json, read_safetensors
+from ..files.reading import read_json, read_safetensors
 from .keys import PARTS
 
 # What diffusers and peft call their files, and peft's settings beside its own.

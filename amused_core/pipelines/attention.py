@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..attention import Attend, choose_attention
+from ..networks.attention import Attend, choose_attention
 from .shared import shared_uvit
 
 

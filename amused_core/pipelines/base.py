@@ -13,12 +13,12 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from .. import inputs
 from ..errors import AmusedError
-from ..guidance import Forward, plain_predictor
-from ..prompted import Prompted, predictor, prompted
-from ..sampling import Predict, Step, sample
-from ..schedule import mask_ratios, start_step, temperatures
-from ..text import Text, TextEmbedding
-from ..transformer import UVit
+from ..networks.prompted import Prompted, predictor, prompted
+from ..networks.text import Text, TextEmbedding
+from ..networks.transformer import UVit
+from ..sampling.guidance import Forward, plain_predictor
+from ..sampling.loop import Predict, Step, sample
+from ..sampling.schedule import mask_ratios, start_step, temperatures
 from .arguments import Run, Words
 from .attention import XformersSwitch
 from .draws import draws_of

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ..draws import Draws, SharedDraws, soonest
 from ..errors import AmusedError
+from ..sampling.randomness import Draws, SharedDraws, soonest
 
 
 class RowDraws:

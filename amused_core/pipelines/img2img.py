@@ -10,7 +10,7 @@ from diffusers import ImagePipelineOutput
 from diffusers.image_processor import PipelineImageInput
 
 from .. import inputs
-from ..schedule import start_step
+from ..sampling.schedule import start_step
 from .arguments import Run, Words
 from .base import AmusedBase
 from .pictures import images

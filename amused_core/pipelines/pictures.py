@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import pixels
 from ..errors import AmusedError
+from ..images import pixels
 
 
 def images(value: Any, factor: int) -> Tensor:

@@ -10,7 +10,7 @@ from diffusers import UVit2DModel
 from torch import nn
 
 from ..config import UVitConfig
-from ..transformer import UVit
+from ..networks.transformer import UVit
 
 
 class _Twin(NamedTuple):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import inputs
-from ..draws import Draws
-from ..sampling import remask
+from ..sampling.loop import remask
+from ..sampling.randomness import Draws
 from .draws import RowDraws
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..vq import VQ
+from ..networks.vq import VQ
 
 
 @contextmanager

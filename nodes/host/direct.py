@@ -13,10 +13,10 @@ from typing import Any
 import comfy.samplers
 from torch import Tensor
 
-from ...amused_core.prompted import Prompted, prompted
-from ...amused_core.prompted import predictor as core_predictor
-from ...amused_core.sampling import Predict
-from ...amused_core.text import TextEmbedding
+from ...amused_core.networks.prompted import Prompted, prompted
+from ...amused_core.networks.prompted import predictor as core_predictor
+from ...amused_core.networks.text import TextEmbedding
+from ...amused_core.sampling.loop import Predict
 from . import plain
 from .speed import SparedGuidance
 from .uvit import INT8, HostUVit

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...amused_core.errors import AmusedError
-from ...amused_core.masks import cells_to_mask, feather, mask_to_cells
+from ...amused_core.images.masks import cells_to_mask, feather, mask_to_cells
 from . import guards, pictures
 
 

@@ -9,7 +9,7 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from ...amused_core import layers as core
+from ...amused_core.networks import layers as core
 
 
 class RMSNorm(core.RMSNorm, comfy.ops.CastWeightBiasOp):

@@ -12,8 +12,8 @@ from ...amused_core.errors import AmusedError
 from ...amused_core.finetune.data import fit
 from ...amused_core.finetune.lessons import Lessons
 from ...amused_core.finetune.presets import Settings
-from ...amused_core.prompted import AESTHETIC_SCORE
-from ...amused_core.text import TextEmbedding
+from ...amused_core.networks.prompted import AESTHETIC_SCORE
+from ...amused_core.networks.text import TextEmbedding
 from . import conditioning, guards, latents, pictures, sampling
 from .latent_format import codes_to_tokens
 

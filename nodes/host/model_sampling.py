@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...amused_core.schedule import mask_ratios
+from ...amused_core.sampling.schedule import mask_ratios
 
 TABLE = 1000
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...amused_core.insight.cells import VEIL, paint_undecided
-from ...amused_core.vq import VQ
+from ...amused_core.networks.vq import VQ
 
 # Decoding every code of a large codebook takes minutes on a CPU; a linear fit on as many codes as this takes seconds.
 MAX_DECODED = 1024

@@ -15,12 +15,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...amused_core import inputs
-from ...amused_core import sampling as core
-from ...amused_core.draws import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from ...amused_core.errors import AmusedError
-from ...amused_core.filters import Narrow, narrower
-from ...amused_core.guidance import cfg_weights
-from ...amused_core.schedule import start_step, temperatures
+from ...amused_core.sampling import loop as core
+from ...amused_core.sampling.filters import Narrow, narrower
+from ...amused_core.sampling.guidance import cfg_weights
+from ...amused_core.sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
+from ...amused_core.sampling.schedule import start_step, temperatures
 from . import checks, direct, guards
 from .latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
 from .preview import guess_planes

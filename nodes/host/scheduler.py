@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...amused_core.errors import AmusedError
-from ...amused_core.schedule import mask_ratios, start_step
+from ...amused_core.sampling.schedule import mask_ratios, start_step
 from . import guards
 from .model_sampling import AmusedModelSampling
 

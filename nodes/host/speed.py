@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...amused_core import inputs
 from ...amused_core.errors import AmusedError
-from ...amused_core.int8 import int8_problem
-from ...amused_core.schedule import places
+from ...amused_core.networks.int8 import int8_problem
+from ...amused_core.sampling.schedule import places
 from . import guards
 from .uvit import INT8
 

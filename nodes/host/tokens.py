@@ -10,7 +10,7 @@ import folder_paths
 from torch import Tensor
 
 from ...amused_core.errors import AmusedError
-from ...amused_core.token_files import UNDECIDED, read_tokens, save_tokens
+from ...amused_core.files.tokens import UNDECIDED, read_tokens, save_tokens
 from . import checks, guards, output
 from .latent_format import codes_to_tokens, tokens_to_codes
 

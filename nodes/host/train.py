@@ -12,19 +12,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...amused_core import sampling as core
-from ...amused_core.draws import PerImageDraws
 from ...amused_core.finetune.checkpoint import put_tensors
 from ...amused_core.finetune.devices import make_accelerator
 from ...amused_core.finetune.export import lora_metadata, student_lora
 from ...amused_core.finetune.presets import preset
 from ...amused_core.finetune.student import FrozenTexts, Student, make_student
 from ...amused_core.finetune.trainer import START, Trainer
-from ...amused_core.guidance import plain_predictor
-from ...amused_core.schedule import mask_ratios, temperatures
-from ...amused_core.text import TextEmbedding
-from ...amused_core.training.progress import step_generator
-from ...amused_core.transformer import UVit
+from ...amused_core.networks.text import TextEmbedding
+from ...amused_core.networks.transformer import UVit
+from ...amused_core.sampling import loop as core
+from ...amused_core.sampling.guidance import plain_predictor
+from ...amused_core.sampling.randomness import PerImageDraws
+from ...amused_core.sampling.schedule import mask_ratios, temperatures
+from ...amused_core.small_world.training.progress import step_generator
 from . import guards, lessons, output
 from .latent_format import tokens_to_codes
 

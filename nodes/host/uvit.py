@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from ...amused_core.errors import AmusedError
 from ...amused_core.insight.attention import TEXT
-from ...amused_core.int8 import int8_twin
-from ...amused_core.prompted import fingerprint
-from ...amused_core.transformer import Condition, UVit
+from ...amused_core.networks.int8 import int8_twin
+from ...amused_core.networks.prompted import fingerprint
+from ...amused_core.networks.transformer import Condition, UVit
 from .attention import attention
 
 # Where a MODEL's transformer options hold what wants to see all attention: `(q, k, heads, options)`.

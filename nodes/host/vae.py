@@ -14,9 +14,9 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.images.masks import cells_to_mask
 from ...amused_core.loading import build_vq
-from ...amused_core.masks import cells_to_mask
-from ...amused_core.vq import VQ
+from ...amused_core.networks.vq import VQ
 from . import compat
 from .checks import check_codes
 from .preview import code_colors, decoded

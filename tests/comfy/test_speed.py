@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from amused_core import load_model
-from amused_core.schedule import mask_ratios
+from amused_core.sampling.schedule import mask_ratios
 from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError

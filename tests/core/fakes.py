@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from amused_core.sampling import Predict, at
+from amused_core.sampling.loop import Predict, at
 
 Grid = Callable[[Tensor, int], Tensor]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from amused_core import AmusedModel, AttentionError, load_model
-from amused_core.attention import choose_attention, sdpa, xformers
+from amused_core.networks.attention import choose_attention, sdpa, xformers
 
 
 def fake_xformers(monkeypatch: pytest.MonkeyPatch, attend) -> None:

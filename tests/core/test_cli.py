@@ -13,7 +13,7 @@ from PIL import Image
 
 from amused_core import AmusedModel, load_model
 from amused_core.cli import main
-from amused_core.pictures import open_mask, open_picture
+from amused_core.images.files import open_mask, open_picture
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amused_core import load_model
-from amused_core.decoder import fast_decoder, twin
-from amused_core.decoder.blocks import Resnet
-from amused_core.decoder.spare import Spare
-from amused_core.decoder.winograd import Affine, WinogradConv, WinogradUpsample
-from amused_core.vq import VQ
+from amused_core.networks.decoder import fast_decoder, twin
+from amused_core.networks.decoder.blocks import Resnet
+from amused_core.networks.decoder.spare import Spare
+from amused_core.networks.decoder.winograd import Affine, WinogradConv, WinogradUpsample
+from amused_core.networks.vq import VQ
 from tests.tiny import tiny_vq
 
 SIZES = [(1, 1), (1, 6), (5, 1), (4, 4), (2, 3), (7, 9), (13, 8), (34, 19)]
@@ -73,7 +73,7 @@ def test_winograd_of_a_normed_picture(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("kind", [WinogradConv, WinogradUpsample])
 @pytest.mark.parametrize("chunk", [1, 100, 200])
 def test_winograd_in_several_chunks(chunk: int, kind: type[WinogradConv], monkeypatch: pytest.MonkeyPatch) -> None:
-    from amused_core.decoder import winograd
+    from amused_core.networks.decoder import winograd
 
     monkeypatch.setattr(winograd, "CHUNK", chunk)
     check(convolution(8, 8), noise(8, 23, 10), kind)
@@ -82,7 +82,7 @@ def test_winograd_in_several_chunks(chunk: int, kind: type[WinogradConv], monkey
 @pytest.mark.parametrize("kind", [WinogradConv, WinogradUpsample])
 @pytest.mark.parametrize("pays", [True, False])
 def test_winograd_by_either_library(pays: bool, kind: type[WinogradConv], monkeypatch: pytest.MonkeyPatch) -> None:
-    from amused_core import kernels
+    from amused_core.networks import kernels
 
     if pays and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this torch has no oneDNN")

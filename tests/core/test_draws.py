@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amused_core.draws import MAX_SEED, PerImageDraws, SharedDraws, seeded
+from amused_core.sampling.randomness import MAX_SEED, PerImageDraws, SharedDraws, seeded
 
 # 99.99 % quantile of chi-square with 15 degrees of freedom: a right sampler fails it for one seed in ten thousand.
 CHI_SQUARE_15 = 44.3

@@ -25,11 +25,11 @@ from amused_core.evaluation.tasks import holes
 from amused_core.evaluation.text import MARGIN, right
 from amused_core.evaluation.verdict import verdict
 from amused_core.evaluation.wanted import Wanted
-from amused_core.scenes import captions
-from amused_core.scenes.layout import CELL, CORNERS, RELATIONS, Scene
-from amused_core.scenes.splits import held_out
-from amused_core.scenes.sprites import draw
-from amused_core.scenes.things import BACKGROUNDS, THINGS
+from amused_core.small_world.scenes import captions
+from amused_core.small_world.scenes.layout import CELL, CORNERS, RELATIONS, Scene
+from amused_core.small_world.scenes.splits import held_out
+from amused_core.small_world.scenes.sprites import draw
+from amused_core.small_world.scenes.things import BACKGROUNDS, THINGS
 
 COLOURS = list(BACKGROUNDS)
 NAMES = [thing.name for thing in THINGS]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from amused_core import AmusedError, AmusedModel, Step, load_model
-from amused_core.draws import PerImageDraws, SharedDraws, seeded
-from amused_core.filters import narrow, narrower
-from amused_core.guidance import cfg_weights
-from amused_core.sampling import sample
-from amused_core.schedule import mask_ratios
+from amused_core.sampling.filters import narrow, narrower
+from amused_core.sampling.guidance import cfg_weights
+from amused_core.sampling.loop import sample
+from amused_core.sampling.randomness import PerImageDraws, SharedDraws, seeded
+from amused_core.sampling.schedule import mask_ratios
 from tests.core.fakes import masked_only
 
 PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3])

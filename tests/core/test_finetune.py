@@ -33,8 +33,8 @@ from amused_core.finetune.presets import Settings, preset
 from amused_core.finetune.run import LORA, STATE, Plan, Run
 from amused_core.finetune.student import FrozenTexts, Student, make_student
 from amused_core.finetune.trainer import START, Trainer
-from amused_core.text import TextEmbedding
-from amused_core.training.progress import step_generator
+from amused_core.networks.text import TextEmbedding
+from amused_core.small_world.training.progress import step_generator
 from tests.tiny import MASK_ID
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,8 +108,8 @@ def test_a_picture_is_learnt_by_heart(run: Callable[..., Run], kind: str) -> Non
 @pytest.mark.slow
 def test_the_embedded_model_learns_a_picture(tmp_path: Path) -> None:
     """A few dozen steps, and its caption draws a picture of many tokens."""
-    from amused_core.scenes.layout import Scene
-    from amused_core.scenes.sprites import draw
+    from amused_core.small_world.scenes.layout import Scene
+    from amused_core.small_world.scenes.sprites import draw
 
     picture = (draw([Scene.single("rocket", "red")])[0] * 255).round().byte().permute(1, 2, 0)
     Image.fromarray(picture.flip(0).contiguous().numpy()).save(tmp_path / "x.png")  # upside down: nothing it knows

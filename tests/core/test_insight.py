@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from amused_core import AmusedError, Step, insight
-from amused_core.draws import PerImageDraws
 from amused_core.insight.attention import AttentionMeter, to_grid
 from amused_core.insight.cells import DARK, LIGHT, cell_size, enlarge, paint_undecided
-from amused_core.sampling import sample
-from amused_core.schedule import mask_ratios, temperatures
+from amused_core.sampling.loop import sample
+from amused_core.sampling.randomness import PerImageDraws
+from amused_core.sampling.schedule import mask_ratios, temperatures
 from tests.core.fakes import masked_only
 
 CODES, MASK = 16, 99

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amused_core import AmusedError
-from amused_core.masks import cells_to_mask, feather, grow_cells, mask_to_cells
+from amused_core.images.masks import cells_to_mask, feather, grow_cells, mask_to_cells
 
 
 def stroke(y: int, x: int, size: tuple[int, int] = (32, 48)) -> torch.Tensor:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from amused_core import AmusedError, Step
-from amused_core.draws import Draws, PerImageDraws, SharedDraws, seeded
-from amused_core.guidance import guide
-from amused_core.sampling import remask, sample
-from amused_core.schedule import SCHEDULES, mask_ratios, temperatures
+from amused_core.sampling.guidance import guide
+from amused_core.sampling.loop import remask, sample
+from amused_core.sampling.randomness import Draws, PerImageDraws, SharedDraws, seeded
+from amused_core.sampling.schedule import SCHEDULES, mask_ratios, temperatures
 from tests.core.fakes import Grid, masked_only
 
 CODES, MASK = 16, 99

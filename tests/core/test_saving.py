@@ -16,7 +16,7 @@ from amused_core import AmusedError, AmusedModel, CheckpointError, load_model
 from amused_core.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from amused_core.checkpoint.folder import FolderSource
 from amused_core.cli import main
-from amused_core.token_files import read_tokens, save_tokens
+from amused_core.files.tokens import read_tokens, save_tokens
 
 PROMPTS = ["a cat", "", "  two  spaces ", "A" * 99, "<|endoftext|> x", "isn't it?! 12,5", "ÀÉ über"]
 FILES = {

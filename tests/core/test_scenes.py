@@ -7,11 +7,11 @@ import torch
 
 pytest.importorskip("PIL")
 
-from amused_core.scenes import captions
-from amused_core.scenes.layout import CELL, CORNERS, PLACES, RELATIONS, SIDE, Scene
-from amused_core.scenes.splits import held_out, random_scene
-from amused_core.scenes.sprites import background_colours, draw, sprites
-from amused_core.scenes.things import BACKGROUNDS, DEFAULT_BACKGROUND, THINGS
+from amused_core.small_world.scenes import captions
+from amused_core.small_world.scenes.layout import CELL, CORNERS, PLACES, RELATIONS, SIDE, Scene
+from amused_core.small_world.scenes.splits import held_out, random_scene
+from amused_core.small_world.scenes.sprites import background_colours, draw, sprites
+from amused_core.small_world.scenes.things import BACKGROUNDS, DEFAULT_BACKGROUND, THINGS
 
 
 def generator(seed: int = 0) -> torch.Generator:

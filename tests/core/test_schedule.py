@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from amused_core import AmusedError
-from amused_core.schedule import SCHEDULES, check_schedule, mask_ratios, start_step, temperatures
+from amused_core.sampling.schedule import SCHEDULES, check_schedule, mask_ratios, start_step, temperatures
 
 
 def test_cosine_values() -> None:

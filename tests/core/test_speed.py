@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from amused_core import AmusedError, AmusedModel, int8, kernels, load_model, prompted
-from amused_core.int8 import Int8Linear, int8_problem, int8_twin
-from amused_core.layers import Conv2d
-from amused_core.prompted import PromptMemory, fingerprint, told
+from amused_core import AmusedError, AmusedModel, load_model
+from amused_core.networks import int8, kernels, prompted
+from amused_core.networks.int8 import Int8Linear, int8_problem, int8_twin
+from amused_core.networks.layers import Conv2d
+from amused_core.networks.prompted import PromptMemory, fingerprint, told
 from tests import loras
 from tests.core.refusals import refused
 
@@ -307,7 +308,7 @@ def test_cfg_every_counts_guided_steps_alone(own: AmusedModel) -> None:
 
 def test_the_difference_is_that_of_the_last_guided_step(own: AmusedModel) -> None:
     """As LazyMAR has it: features of the prompt alone, and `cfg - 1` times the difference found before."""
-    from amused_core.prompted import predictor, told
+    from amused_core.networks.prompted import predictor, told
 
     cond, uncond = told(own.transformer, own.text, ["a cat", ""], 32, 32)
     one, two = torch.full((1, 8, 8), 71), torch.full((1, 8, 8), 71)

@@ -11,18 +11,28 @@ import torch
 pytest.importorskip("tqdm", reason="the extra 'train' is not installed")
 pytest.importorskip("PIL")
 
-from amused_core.scenes import captions
-from amused_core.scenes.layout import Scene
-from amused_core.scenes.splits import held_out, random_scene
-from amused_core.scenes.sprites import draw
-from amused_core.scenes.things import BACKGROUNDS, THINGS
-from amused_core.training import checkpoints, codebook, data, objective, reading, refine, tokens, vq, vq_data
-from amused_core.training.curriculum import Curriculum, things_in_play
-from amused_core.training.export import write_folder
-from amused_core.training.masked import MaskedTrainer, _backward
-from amused_core.training.networks import build_text_encoder
-from amused_core.training.progress import Log, psnr, step_generator
-from amused_core.training.tokenizer import MAX_LENGTH, build_tokenizer, save_tokenizer
+from amused_core.small_world.scenes import captions
+from amused_core.small_world.scenes.layout import Scene
+from amused_core.small_world.scenes.splits import held_out, random_scene
+from amused_core.small_world.scenes.sprites import draw
+from amused_core.small_world.scenes.things import BACKGROUNDS, THINGS
+from amused_core.small_world.training import (
+    checkpoints,
+    codebook,
+    data,
+    objective,
+    reading,
+    refine,
+    tokens,
+    vq,
+    vq_data,
+)
+from amused_core.small_world.training.curriculum import Curriculum, things_in_play
+from amused_core.small_world.training.export import write_folder
+from amused_core.small_world.training.masked import MaskedTrainer, _backward
+from amused_core.small_world.training.networks import build_text_encoder
+from amused_core.small_world.training.progress import Log, psnr, step_generator
+from amused_core.small_world.training.tokenizer import MAX_LENGTH, build_tokenizer, save_tokenizer
 
 TINY_TRANSFORMER = {
     "hidden_size": 16,

@@ -12,10 +12,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from amused_core import AmusedModel
-from amused_core.draws import PerImageDraws, seeded
 from amused_core.pipelines.draws import RowDraws
-from amused_core.sampling import sample
-from amused_core.schedule import mask_ratios, temperatures
+from amused_core.sampling.loop import sample
+from amused_core.sampling.randomness import PerImageDraws, seeded
+from amused_core.sampling.schedule import mask_ratios, temperatures
 from tests.core.fakes import masked_only
 
 # What has to know numbers that only the device has: values, or how large a result is.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from amused_core import AttentionError
-from amused_core.attention import choose_attention
+from amused_core.networks.attention import choose_attention
 from amused_core.pipelines import AmusedPipeline
 from tests.parity.oracle import PROMPTS, generator, quiet
 

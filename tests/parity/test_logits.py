@@ -7,8 +7,8 @@ import torch
 from diffusers import UVit2DModel
 
 from amused_core.config import UVitConfig
+from amused_core.networks.transformer import UVit
 from amused_core.pipelines.shared import shared_uvit
-from amused_core.transformer import UVit
 from tests.tiny import CODES, MASK_ID, tiny_transformer
 
 GRIDS = [(8, 8), (16, 16), (4, 12), (12, 6), (2, 2)]

@@ -1,6 +1,6 @@
 """Train the VQ-GAN (no adversary: an autoencoder with a codebook) of the embedded model.
 
-python -m amused_core.training.vq --run RUN [--minutes 20 | --steps N]     start or go on
+python -m amused_core.small_world.training.vq --run RUN [--minutes 20 | --steps N]     start or go on
 """
 
 from __future__ import annotations

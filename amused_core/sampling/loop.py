@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .draws import Draws
-from .errors import AmusedError
+from ..errors import AmusedError
 from .filters import Narrow
 from .measures import Measures
+from .randomness import Draws
 
 Predict = Callable[[Tensor, int, Tensor], Tensor]
 

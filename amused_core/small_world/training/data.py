@@ -3,7 +3,7 @@
 The images of the font are under Apache-2.0, the font itself is under the SIL Open Font License 1.1. `main` writes the
 sheet of all things that ships in `scenes/sprites.webp`; the other emoji of the font widen what the VQ-GAN knows.
 
-python -m amused_core.training.data [--font NotoColorEmoji.ttf]
+python -m amused_core.small_world.training.data [--font NotoColorEmoji.ttf]
 """
 
 from __future__ import annotations

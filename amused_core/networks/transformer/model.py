@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...config import UVitConfig
 from ..attention import Attend, sdpa
-from ..config import UVitConfig
 from ..layers import TORCH_LAYERS, Layers
 from .ends import LogitsHead, PairCondition, TokenEmbed, UVitBlock
 from .trunk import LayerCondition, TransformerLayer, sinusoid

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import CheckpointError
+from ..errors import CheckpointError
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import AmusedError
+from ..errors import AmusedError
 
 
 def mask_to_cells(mask: Tensor, factor: int, threshold: float = 0.5, grow: int = 0, invert: bool = False) -> Tensor:

@@ -4,7 +4,7 @@ The network gets one more residual block at every level, which starts as the ide
 from their tokens, the encoder to give those tokens for the scene on any background and in any place, and every third
 picture is any picture, for a general round trip.
 
-python -m amused_core.training.refine --run RUN [--minutes 30 | --steps N]     start or go on
+python -m amused_core.small_world.training.refine --run RUN [--minutes 30 | --steps N]     start or go on
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...config import UVitConfig
 from ..attention import Attend
-from ..config import UVitConfig
 from ..layers import Layers
 
 

@@ -1,6 +1,6 @@
 """Write the trained parts as a folder in diffusers' layout, which `AmusedPipeline.from_pretrained` loads unchanged.
 
-python -m amused_core.training.export --run RUN --output FOLDER [--cfg X]
+python -m amused_core.small_world.training.export --run RUN --output FOLDER [--cfg X]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..transformer import UVit
+from ...networks.transformer import UVit
 from .masked import MaskedTrainer
 from .networks import MASK_ID
 from .refine import load_refined

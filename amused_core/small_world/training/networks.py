@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from ..attention import sdpa
-from ..config import UVitConfig
-from ..transformer import UVit
+from ...config import UVitConfig
+from ...networks.attention import sdpa
+from ...networks.transformer import UVit
 from .tokenizer import MAX_LENGTH
 
 CODES, MASK_ID = 1024, 1024

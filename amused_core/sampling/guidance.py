@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .errors import AmusedError
-from .sampling import Predict, at
-from .text import TextEmbedding
+from ..errors import AmusedError
+from ..networks.text import TextEmbedding
+from .loop import Predict, at
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 CFG_SCHEDULES = ("constant", "ramp", "interval")

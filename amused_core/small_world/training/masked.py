@@ -1,6 +1,6 @@
 """Train the U-ViT and the text encoder on cached tokens.
 
-python -m amused_core.training.masked --run RUN [--minutes 60 | --steps N]     start or go on
+python -m amused_core.small_world.training.masked --run RUN [--minutes 60 | --steps N]     start or go on
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .errors import AmusedError
+from ..errors import AmusedError
 
 # What is worked out once a run stays exact: it costs nothing there.
 _ONCE = ("encoder_proj", "cond_embed", "cond_embeds_mapper", "kv_mapper", "linear")

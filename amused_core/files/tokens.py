@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import AmusedError
+from ..errors import AmusedError
 from .writing import beside
 
 UNDECIDED = -1

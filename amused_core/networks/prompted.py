@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .guidance import guide
+from ..sampling.guidance import guide
+from ..sampling.loop import Predict
 from .kernels import KEPT_BYTES
-from .sampling import Predict
 from .text import Text, TextEmbedding
 from .transformer import Condition, UVit
 

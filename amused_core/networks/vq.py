@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import AmusedError
 from .decoder import fast_decoder
-from .errors import AmusedError
 
 
 class VQ:

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .errors import AmusedError
+from ..errors import AmusedError
 
 
 class Measures:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .errors import AmusedError
+from ..errors import AmusedError
 
 SCHEDULES = ("cosine", "linear")
 MAX_STEPS = 1000

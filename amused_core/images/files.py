@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .errors import AmusedError
+from ..errors import AmusedError
 from .pixels import grey, rgb
 
 if TYPE_CHECKING:

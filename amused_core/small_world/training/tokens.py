@@ -5,7 +5,7 @@ another place. That is noise a token model cannot predict. So every cell of a th
 mean latent over all backgrounds and places, and flat background one code per colour. The decoder fills in the
 background around a thing from the flat cells beside it, which `vq.py` taught it.
 
-python -m amused_core.training.tokens --run RUN
+python -m amused_core.small_world.training.tokens --run RUN
 """
 
 from __future__ import annotations

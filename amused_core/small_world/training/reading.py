@@ -5,7 +5,7 @@ U-ViT and text encoder alone learn from pictures which two things a caption name
 is padding, which the U-ViT sees like any other word; the padding is made to repeat, in turn, the noun of what is left
 (or above) and of what is right (or below), each with a mark of its own: constant vectors that attention finds easily.
 
-python -m amused_core.training.reading --run RUN [--steps 1500]     before `masked`, or between two parts of it
+python -m amused_core.small_world.training.reading --run RUN [--steps 1500]   before `masked`, or between parts of it
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Pixels, masks and picture files."""

@@ -1,0 +1,1 @@
+"""Transformer, VQ-GAN and text encoder, and what makes them fast."""
