@@ -13,6 +13,7 @@ from .bench.cli import add_bench
 from .errors import AmusedError
 from .evaluation.cli import add_eval
 from .finetune.cli import add_train
+from .options import add_settings, settings_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,28 +45,21 @@ def generate(options: argparse.Namespace) -> int:
     model = load_model(options.model, dtype=options.dtype, device=options.device, attention=options.attention)
     loras = {"loras": [_load_lora(model, item) for item in options.lora]} if options.lora else {}
     began = time.perf_counter()
-    settings: dict[str, Any] = {
-        "negative_prompt": options.negative,
-        "strength": options.strength,
-        "steps": options.steps,
-        "cfg": options.cfg,
-        "temperature": options.temperature,
-        "schedule": options.schedule,
-        "seed": options.seed,
-        "seeding": options.seeding,
-        "batch_size": options.batch,
-        "width": options.width,
-        "height": options.height,
-        "cfg_schedule": options.cfg_schedule,
-        "cfg_interval": options.cfg_interval,
-        "sampling_temperature": options.sampling_temperature,
-        "top_k": options.top_k,
-        "top_p": options.top_p,
-        "fast": options.fast,
-        "int8": options.int8 or None,
-        "cfg_every": options.cfg_every,
-    }
-    result = model.generate(options.prompt, image=image, mask=mask, on_step=_show_step, **settings)
+    result = model.generate(
+        options.prompt,
+        options.negative,
+        image=image,
+        mask=mask,
+        strength=options.strength,
+        seed=options.seed,
+        seeding=options.seeding,
+        batch_size=options.batch,
+        width=options.width,
+        height=options.height,
+        on_step=_show_step,
+        fast=options.fast,
+        **settings_of(options),
+    )
     print(file=sys.stderr)
     common = {"model": model.checkpoint.name, **loras, **_sources(options)}
     about = [{**common, **item, **_place(item, i, len(result.images))} for i, item in enumerate(result.settings)]
@@ -138,27 +132,13 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--image", metavar="F", help="start from this picture")
     add("--mask", metavar="F", help="draw only where this picture is white")
     add("--strength", type=float, metavar="X", help="how much of the picture is drawn anew, 0 to 1")
-    add("--steps", type=int, metavar="N", help="steps (default: the model's own)")
-    add("--cfg", type=float, metavar="X", help="guidance; 1 is none (default: the model's own)")
-    add("--temperature", type=float, nargs=2, metavar=("A", "B"), help="noise of the choice, first and last step")
-    add("--schedule", metavar="cosine|linear", help="how the mask ratio falls (default: the model's own)")
     add("--seed", type=int, default=0, metavar="N", help="picture i of a batch has seed N + i (default: 0)")
     add("--seeding", default="per_image", metavar="per_image|diffusers", help="one stream a picture, or diffusers' one")
     add("--batch", type=int, default=1, metavar="N", help="pictures to draw (default: 1)")
     add("--width", type=int, metavar="W", help="pixels (default: the model's own)")
     add("--height", type=int, metavar="H", help="pixels (default: the model's own)")
-    add("--cfg-schedule", metavar="constant|ramp|interval", help="guidance over the run (default: the model's own)")
-    add("--cfg-interval", type=float, nargs=2, metavar=("A", "B"), help="part of the run with guidance, as 0.2 0.8")
-    add("--sampling-temperature", type=float, metavar="X", help="of the draw of codes; 1 is the model's probabilities")
-    add("--top-k", type=int, metavar="N", help="draw from the N likeliest codes; 0: all")
-    add("--top-p", type=float, metavar="X", help="draw from the likeliest codes that make up X; 1: all")
-    add(
-        "--fast",
-        action="store_true",
-        help="several times faster, other tokens: 8 steps, guidance in half of them, int8",
-    )
-    add("--int8", action="store_true", help="8-bit matrix products (CPU, fp32)")
-    add("--cfg-every", type=int, metavar="N", help="look at the negative prompt in every Nth guided step only")
+    add("--fast", action="store_true", help="several times faster, other tokens: see docs/speed.md")
+    add_settings(command)
     add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
     add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
     add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")

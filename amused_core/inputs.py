@@ -9,13 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from .errors import AmusedError
-from .networks.vq import nearest
+from .images.sizes import nearest
 from .sampling.randomness import MAX_SEED
-from .sampling.schedule import MAX_STEPS
 
-MAX_CFG = 100.0
-MAX_TEMPERATURE = 100.0
-SAMPLING_TEMPERATURES = (0.01, 10.0)
 MAX_BATCH = 4096
 MAX_SIDE = 16384
 INTEGERS = (int, np.integer)
@@ -50,10 +46,16 @@ def batch_size(counts: dict[str, int], wanted: int) -> int:
     return next(iter(sizes.values()), 1)
 
 
-def number(value: float, name: str, low: float, high: float) -> float:
-    """`value` as a float within `low`..`high`."""
-    if isinstance(value, bool) or not isinstance(value, NUMBERS) or not low <= value <= high:
-        raise AmusedError(f"{name} is {value!r}; allowed are numbers from {low:g} to {high:g}.")
+def is_number(value: Any) -> bool:
+    """Whether `value` is a Python or NumPy number; True and False are not."""
+    return isinstance(value, NUMBERS) and not isinstance(value, bool)
+
+
+def number(value: float, name: str, low: float, high: float, above: bool = False) -> float:
+    """`value` as a float within `low`..`high`; with `above`, more than `low`."""
+    if not is_number(value) or not low <= value <= high or (above and value == low):
+        allowed = f"above {low:g} up to {high:g}" if above else f"from {low:g} to {high:g}"
+        raise AmusedError(f"{name} is {value!r}; allowed are numbers {allowed}.")
     return float(value)
 
 
@@ -64,9 +66,11 @@ def whole(value: int, name: str, low: int, high: int) -> int:
     return int(value)
 
 
-def steps(value: int) -> int:
-    """A whole number of steps, 1 to 1000."""
-    return whole(value, "steps", 1, MAX_STEPS)
+def choice(value: str, name: str, names: Sequence[str]) -> str:
+    """`value`, one of `names`."""
+    if not isinstance(value, str) or value not in names:
+        raise AmusedError(f"{name} is {value!r}; allowed are {', '.join(names)}.")
+    return value
 
 
 def flag(value: bool, name: str) -> bool:
@@ -74,40 +78,6 @@ def flag(value: bool, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise AmusedError(f"{name} is {value!r}; allowed are True and False.")
     return bool(value)
-
-
-def temperature(value: float | Sequence[float]) -> tuple[float, float]:
-    """A pair (first step, last step); a single number falls to 0.01, as in diffusers."""
-    pair = tuple(value) if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1 else (value, 0.01)
-    if len(pair) != 2:
-        raise AmusedError(f"temperature is {value!r}; allowed are one number or a pair of them.")
-    return (number(pair[0], "temperature", 0, MAX_TEMPERATURE), number(pair[1], "temperature", 0, MAX_TEMPERATURE))
-
-
-def cfg_interval(value: Sequence[float]) -> tuple[float, float]:
-    """Two shares of the schedule, the first below the second."""
-    pair = tuple(value) if isinstance(value, (list, tuple)) else ()
-    numbers = len(pair) == 2 and all(isinstance(share, NUMBERS) and not isinstance(share, bool) for share in pair)
-    if not numbers or not 0 <= pair[0] < pair[1] <= 1:
-        raise AmusedError(f"cfg_interval is {value!r}; allowed are two numbers with 0 <= first < second <= 1.")
-    return float(pair[0]), float(pair[1])
-
-
-def sampling_temperature(value: float) -> float:
-    """What logits are divided by, 0.01 to 10."""
-    return number(value, "sampling_temperature", *SAMPLING_TEMPERATURES)
-
-
-def top_k(value: int, codes: int) -> int:
-    """A number of codes, 0 to `codes`."""
-    return whole(value, "top_k", 0, codes)
-
-
-def top_p(value: float) -> float:
-    """A probability above 0, up to 1."""
-    if isinstance(value, bool) or not isinstance(value, NUMBERS) or not 0 < value <= 1:
-        raise AmusedError(f"top_p is {value!r}; allowed are numbers above 0 up to 1.")
-    return float(value)
 
 
 def side(value: int, name: str, factor: int) -> int:

@@ -14,7 +14,7 @@ from .networks.attention import Attend, sdpa
 from .networks.kernels import keep_memory
 from .networks.layers import TORCH_LAYERS, Layers
 from .networks.text import Text
-from .networks.transformer import UVit
+from .networks.uvit import UVit
 from .networks.vq import VQ
 
 

@@ -15,18 +15,21 @@ from .checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from .errors import AmusedError
 from .loading import build_text, build_transformer, build_vq
 from .lora import Lora, Loras
-from .networks.attention import choose_attention
-from .networks.int8 import int8_problem, int8_twin
-from .networks.kernels import bf16_pays
-from .networks.prompted import Prompted, PromptMemory, fingerprint, predictor, told
+from .networks.attention import OBSERVER, AttentionObserver, choose_attention
+from .networks.encoded_prompt import EncodedPrompt, encode_prompts
+from .networks.int8 import int8_problem, quantized_copy
+from .networks.kernels import bf16_pays, keep_memory
+from .networks.predictor import predictor
+from .networks.prompt_cache import PromptCache
 from .networks.text import Text
-from .networks.transformer import UVit
+from .networks.transformer import Transformer
 from .networks.vq import VQ
 from .request import Request, resolve
-from .sampling.filters import narrower
+from .sampling.filters import logits_filter
 from .sampling.guidance import cfg_weights
-from .sampling.loop import Predict, Step, remask, sample
-from .sampling.schedule import mask_ratios, temperatures
+from .sampling.loop import Predict, Step, sample
+from .sampling.schedule import Schedule
+from .sampling.start import start_tokens
 
 DTYPES = {"auto": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Weights from which on half precision matters: the embedded model stays far below, the real ones far above.
@@ -78,6 +81,7 @@ def load_model(
     checkpoint = open_checkpoint(path, variant)
     attend = choose_attention(attention, where)
     compute = own_dtype or (_cpu_dtype(checkpoint) if where.type == "cpu" else None)
+    keep_memory()
     return AmusedModel(
         checkpoint,
         build_transformer(checkpoint, compute, where, attend=attend),
@@ -87,26 +91,20 @@ def load_model(
 
 
 class AmusedModel:
-    """A loaded model: `checkpoint` (configs, recommended settings), `transformer`, `text`, `vq`.
+    """A loaded model: `checkpoint` (configs, recommended settings), `transformer`, `text`, `vq`, `loras`."""
 
-    Attributes:
-        reuse: equal prompts share the first, wholly masked pass, also over calls of `generate`: the same tokens in less
-            time. False: each row of each step goes through the U-ViT, for counting or watching passes.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, transformer: UVit, text: Text, vq: VQ) -> None:
+    def __init__(self, checkpoint: Checkpoint, transformer: Transformer, text: Text, vq: VQ) -> None:
         self.checkpoint = checkpoint
         self.transformer = transformer
         self.text = text
         self.vq = vq
         self.loras = Loras({"transformer": transformer, "text_encoder": text.module})
-        self.reuse = True
-        self._memory = PromptMemory()
+        self.prompt_cache = PromptCache()
 
     @property
     def device(self) -> torch.device:
-        """Where the U-ViT lives."""
-        return self.transformer.encoder_proj.weight.device
+        """Where the transformer lives."""
+        return self.transformer.device
 
     def set_attention(self, name: str) -> None:
         """Switches the attention backend of the loaded U-ViT: "auto", "sdpa" or "xformers".
@@ -161,14 +159,11 @@ class AmusedModel:
         width: int | None = None,
         height: int | None = None,
         on_step: Callable[[Step], None] | None = None,
-        cfg_schedule: str | None = None,
-        cfg_interval: Sequence[float] | None = None,
-        sampling_temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        *,
         fast: bool = False,
-        int8: bool | None = None,
-        cfg_every: int | None = None,
+        on_attention: AttentionObserver | None = None,
+        reuse: bool = True,
+        **settings: Any,
     ) -> Result:
         """Draws pictures from text, from a picture (`image`), or inside a `mask` of a picture.
 
@@ -182,9 +177,9 @@ class AmusedModel:
             strength: share of the schedule that runs, 0..1. None: 0.5 with an image, 1.0 with a mask. 1.0 without a
                 mask ignores the image. With a mask, per-image seeding masks that much of the region again; diffusers'
                 seeding masks all of it, as its pipeline does.
-            steps: 1 to 1000 steps of a whole run; None: the model's own recommendation, as for all that follow.
+            steps: 1 to 1000 steps of a whole run; None: the model's own recommendation, as for all settings.
             cfg: guidance, 0..100; 1 and below is none.
-            temperature: noise in the choice of tokens to keep: (first step, last step), or one number.
+            temperature: randomness in the choice of tokens to keep: (first step, last step), or one number.
             schedule: "cosine" or "linear"; None: linear with a mask (as diffusers), else the model's.
             seed: 0 to 2**64 - 1. Per image: picture i has `seed + i`, or `seed[i]`.
             seeding: "per_image": a picture is the same alone and in any batch; "diffusers": one generator for the
@@ -192,91 +187,102 @@ class AmusedModel:
             batch_size: pictures to draw where the inputs do not say it.
             width, height: pixels, multiples of the factor; None: the image's, or the model's own.
             on_step: called after every step with a `Step`.
-            cfg_schedule: "constant"; "ramp": guidance rises evenly from none (1) at the first step to `cfg` at the
-                last; "interval": `cfg` in a part of the run, none in the rest. A step without guidance skips its
-                unconditional pass. None: "interval" where `cfg_interval` is given, else the model's.
-            cfg_interval: (a, b) with 0 <= a < b <= 1, shares of the whole schedule, also where `strength` leaves out
-                its beginning; a step counts by where it begins. Only matters to "interval".
-            sampling_temperature: 0.01 to 10, divides the logits before codes are drawn; 1 leaves them.
-            top_k: codes are drawn from the `top_k` likeliest only; 0: from all.
-            top_p: above 0, up to 1: drawn from the smallest set of codes that together are that likely; 1: from all.
-                Which tokens are kept is decided by the model's own probabilities, without these three.
-            fast: what was left out of `steps`, `cfg_schedule`, `cfg_interval` and `int8` becomes 8, "interval",
-                (0, 0.5) and True where the machine can: several times faster, with other tokens (docs/speed.md).
-            int8: 8-bit matrix products, on a CPU in fp32 only; None: no, unless `fast`.
-            cfg_every: of this many guided steps, the first alone asks the model what it would draw without the prompt;
-                the others reuse the difference. None: 1, which is exact.
+            fast: several times faster, with other tokens: fills in `settings.FAST` where settings were left out
+                (docs/speed.md).
+            on_attention: called with every attention to the text; see `AttentionObserver`.
+            reuse: equal prompts share the first, wholly masked pass, also over calls: the same tokens in less time.
+                False: each row of each step goes through the transformer, for counting or watching passes.
+            settings: the other fields of `SamplingSettings` by name: `cfg_schedule` ("constant"; "ramp": guidance rises
+                evenly from none at the first step to `cfg` at the last; "interval": `cfg` in a part of the run),
+                `cfg_interval`, `cfg_every`, `sampling_temperature`, `top_k`, `top_p`, `int8`.
 
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
         """
-        if fast and int8 is None:
-            int8 = int8_problem(self.transformer) is None
-        request = resolve(
-            self.checkpoint,
+        named = {"steps": steps, "cfg": cfg, "temperature": temperature, "schedule": schedule}
+        request = self.request(
             prompt=prompt,
             negative_prompt=negative_prompt,
             image=image,
             mask=mask,
             strength=strength,
-            steps=steps,
-            cfg=cfg,
-            temperature=temperature,
-            schedule=schedule,
             seed=seed,
             seeding=seeding,
             batch_size=batch_size,
             width=width,
             height=height,
-            cfg_schedule=cfg_schedule,
-            cfg_interval=cfg_interval,
-            sampling_temperature=sampling_temperature,
-            top_k=top_k,
-            top_p=top_p,
             fast=fast,
-            int8=int8,
-            cfg_every=cfg_every,
+            settings={**named, **settings},
         )
-        ratios = mask_ratios(request.steps, request.schedule, request.first)
+        return self.run(request, on_step, on_attention, inputs.flag(reuse, "reuse"))
+
+    def request(self, **arguments: Any) -> Request:
+        """The arguments of `generate`, checked and with every default filled in; `settings` is a dict here."""
+        return resolve(self.checkpoint, int8_works=int8_problem(self.transformer) is None, **arguments)
+
+    @torch.no_grad()
+    def run(
+        self,
+        request: Request,
+        on_step: Callable[[Step], None] | None = None,
+        on_attention: AttentionObserver | None = None,
+        reuse: bool = True,
+        wrap_predict: Callable[[Predict], Predict] | None = None,
+    ) -> Result:
+        """Draws the pictures of a request that is resolved.
+
+        `wrap_predict` may put a callable around the one that predicts logits, such as a clock; the others are as in
+        `generate`.
+        """
+        settings = request.settings
+        schedule = Schedule.named(settings.schedule, settings.steps, request.start)
         region = None if request.region is None else inputs.rows(request.region, request.batch).to(self.device)
+        predict = self._predictor(request, schedule, on_attention, reuse)
         tokens = sample(
-            self._start(request, region, ratios[0]),
-            self._predictor(request),
-            ratios,
+            self._start(request, region, schedule),
+            predict if wrap_predict is None else wrap_predict(predict),
+            schedule,
             request.draws,
             mask_token_id=self.checkpoint.mask_token_id,
-            temperatures=temperatures(ratios, request.temperature),
+            temperature=settings.temperature,
             region=region,
             on_step=on_step,
-            narrow=narrower(request.sampling_temperature, request.top_k, request.top_p),
+            logits_filter=logits_filter(settings.sampling_temperature, settings.top_k, settings.top_p),
         )
-        return Result(self.vq.decode(tokens).cpu(), tokens.cpu(), [request.settings(i) for i in range(request.batch)])
+        pictures = [request.picture_settings(index) for index in range(request.batch)]
+        return Result(self.vq.decode(tokens).cpu(), tokens.cpu(), pictures)
 
-    def _start(self, request: Request, region: Tensor | None, ratio: Tensor) -> Tensor:
-        """The grid a run begins with, int64 [B,h,w], its first share `ratio` masked."""
-        mask_id = self.checkpoint.mask_token_id
+    def _start(self, request: Request, region: Tensor | None, schedule: Schedule) -> Tensor:
+        """The grid a run begins with, int64 [B,h,w]."""
+        mask_token_id = self.checkpoint.mask_token_id
         if request.pixels is None:
             grid = (request.height // self.vq.factor, request.width // self.vq.factor)
-            return torch.full((request.batch, *grid), mask_id, device=self.device)
+            return torch.full((request.batch, *grid), mask_token_id, device=self.device)
         tokens = inputs.rows(self.vq.encode(request.pixels).to(self.device), request.batch)
-        if request.first == 0 or request.whole_region:
-            return torch.full_like(tokens, mask_id) if region is None else torch.where(region, mask_id, tokens)
-        return remask(tokens, ratio, request.draws, mask_id, region)
+        ratio = float(schedule.ratios[0])
+        return start_tokens(tokens, ratio, request.draws, mask_token_id, region, request.whole_region)
 
-    def _predictor(self, request: Request) -> Predict:
+    def _predictor(
+        self, request: Request, schedule: Schedule, on_attention: AttentionObserver | None, reuse: bool
+    ) -> Predict:
         """The callable that gives guided logits for a partly masked grid."""
-        weights = cfg_weights(request.cfg, request.cfg_schedule, request.steps, request.first, request.cfg_interval)
+        settings = request.settings
+        weights = cfg_weights(settings.cfg, settings.cfg_schedule, schedule, settings.cfg_interval)
+        transformer = quantized_copy(self.transformer) if settings.int8 else self.transformer
+        reuse = reuse and on_attention is None
+        cond = self._encode(transformer, request.prompts, request, reuse)
         guided = any(weight != 1 for weight in weights)
-        uvit = int8_twin(self.transformer, fingerprint(self.transformer)) if request.int8 else self.transformer
-        cond = self._told(uvit, request.prompts, request)
-        uncond = self._told(uvit, request.negatives, request) if guided else None
-        return predictor(uvit, cond, uncond, weights, request.cfg_every)
+        uncond = self._encode(transformer, request.negatives, request, reuse) if guided else None
+        options = None if on_attention is None else {OBSERVER: on_attention}
+        return predictor(transformer, cond, uncond, weights, settings.cfg_every, options)
 
-    def _told(self, uvit: UVit, prompts: list[str], request: Request) -> list[Prompted]:
-        """What the U-ViT makes of the prompt of each picture."""
+    def _encode(
+        self, transformer: Transformer, prompts: list[str], request: Request, reuse: bool
+    ) -> list[EncodedPrompt]:
+        """The encoded prompt of each picture."""
         prompts = prompts * request.batch if len(prompts) == 1 else prompts
-        how = self._memory.recall if self.reuse else told
-        return how(uvit, self.text, prompts, request.width, request.height)
+        encode = self.prompt_cache.encode if reuse else encode_prompts
+        return encode(transformer, self.text, prompts, request.width, request.height)
 
 
 def _dtype(name: str) -> torch.dtype | None:

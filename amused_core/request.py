@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -12,12 +13,9 @@ from . import inputs
 from .checkpoint import Checkpoint
 from .errors import AmusedError
 from .images import pixels
-from .sampling.guidance import check_cfg_schedule
 from .sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
-from .sampling.schedule import MAX_STEPS, check_schedule, start_step
-
-# `fast`: fewer steps, and guidance only while the picture's layout is decided; measured in docs/speed.md.
-FAST_STEPS, FAST_INTERVAL = 8, (0.0, 0.5)
+from .sampling.schedule import start_step
+from .settings import SamplingSettings, resolve_settings
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,8 @@ class Request:
         pixels: float [n,H,W,3] to start from, or None.
         region: bool cells [m,h,w] to draw anew, or None.
         width, height: pixels.
-        steps: of the whole schedule.
-        first: steps left out at its beginning.
-        cfg, temperature, schedule, cfg_schedule, cfg_interval, sampling_temperature, top_k, top_p, int8, cfg_every:
-            as in `AmusedModel.generate`, defaults filled in.
+        settings: how to sample, every default filled in.
+        start: steps left out at the beginning of the schedule.
         whole_region: the region starts fully masked even when steps are left out (diffusers' inpainting).
         strength, seeds, seeding: as in `AmusedModel.generate`; one seed, or one per picture.
         batch: number of pictures.
@@ -45,18 +41,8 @@ class Request:
     region: Tensor | None
     width: int
     height: int
-    steps: int
-    first: int
-    cfg: float
-    temperature: tuple[float, float]
-    schedule: str
-    cfg_schedule: str
-    cfg_interval: tuple[float, float]
-    sampling_temperature: float
-    top_k: int
-    top_p: float
-    int8: bool
-    cfg_every: int
+    settings: SamplingSettings
+    start: int
     whole_region: bool
     strength: float
     seeds: list[int]
@@ -64,27 +50,17 @@ class Request:
     batch: int
     draws: Draws
 
-    def settings(self, index: int) -> dict[str, Any]:
+    def picture_settings(self, index: int) -> dict[str, Any]:
         """The settings of one picture, as `generate` takes them."""
         return {
             "prompt": self.prompts[index % len(self.prompts)],
             "negative_prompt": self.negatives[index % len(self.negatives)],
             "strength": self.strength,
-            "steps": self.steps,
-            "cfg": self.cfg,
-            "temperature": self.temperature,
-            "schedule": self.schedule,
             "seed": self.seeds[index % len(self.seeds)],
             "seeding": self.seeding,
             "width": self.width,
             "height": self.height,
-            "cfg_schedule": self.cfg_schedule,
-            "cfg_interval": self.cfg_interval,
-            "sampling_temperature": self.sampling_temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "int8": self.int8,
-            "cfg_every": self.cfg_every,
+            **asdict(self.settings),
         }
 
 
@@ -92,27 +68,18 @@ def resolve(
     checkpoint: Checkpoint,
     *,
     prompt: Any,
-    negative_prompt: Any,
-    image: Any,
-    mask: Any,
-    strength: float | None,
-    steps: int | None,
-    cfg: float | None,
-    temperature: Any,
-    schedule: str | None,
-    seed: int | Sequence[int],
-    seeding: str,
-    batch_size: int,
-    width: int | None,
-    height: int | None,
-    cfg_schedule: str | None,
-    cfg_interval: Sequence[float] | None,
-    sampling_temperature: float | None,
-    top_k: int | None,
-    top_p: float | None,
+    negative_prompt: Any = "",
+    image: Any = None,
+    mask: Any = None,
+    strength: float | None = None,
+    seed: int | Sequence[int] = 0,
+    seeding: str = "per_image",
+    batch_size: int = 1,
+    width: int | None = None,
+    height: int | None = None,
     fast: bool = False,
-    int8: bool | None = None,
-    cfg_every: int | None = None,
+    int8_works: bool = True,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Request:
     """Checks the arguments of `AmusedModel.generate` and fills in what the checkpoint recommends.
 
@@ -130,21 +97,17 @@ def resolve(
     seeds = _seeds(seeds, seeding, batch)
     if start is not None:
         height, width = start.shape[1:3]
-    if schedule is None:
-        # diffusers' inpainting always falls linearly, whatever the checkpoint's scheduler says.
-        schedule = best.schedule if region is None else "linear"
-    check_schedule(schedule)
-    if inputs.flag(fast, "fast"):
-        steps = FAST_STEPS if steps is None else steps
-        if cfg_schedule is None and cfg_interval is None:
-            cfg_schedule, cfg_interval = "interval", FAST_INTERVAL
-    if cfg_schedule is None:
-        cfg_schedule = best.cfg_schedule if cfg_interval is None else "interval"
-    check_cfg_schedule(cfg_schedule)
+    resolved = resolve_settings(
+        best,
+        settings,
+        checkpoint.uvit_config.codebook_size,
+        masked=region is not None,
+        fast=inputs.flag(fast, "fast"),
+        int8_works=int8_works,
+    )
     if strength is None:
         strength = 0.5 if start is not None and region is None else 1.0
     strength = inputs.number(strength, "strength", 0, 1)
-    count = inputs.steps(best.steps if steps is None else steps)
     return Request(
         prompts=prompts,
         negatives=negatives,
@@ -152,20 +115,8 @@ def resolve(
         region=region,
         width=inputs.side(best.width if width is None else width, "width", checkpoint.factor),
         height=inputs.side(best.height if height is None else height, "height", checkpoint.factor),
-        steps=count,
-        first=0 if start is None else start_step(count, strength),
-        cfg=inputs.number(best.cfg if cfg is None else cfg, "cfg", 0, inputs.MAX_CFG),
-        temperature=inputs.temperature(best.temperature if temperature is None else temperature),
-        schedule=schedule,
-        cfg_schedule=cfg_schedule,
-        cfg_interval=inputs.cfg_interval(best.cfg_interval if cfg_interval is None else cfg_interval),
-        sampling_temperature=inputs.sampling_temperature(
-            best.sampling_temperature if sampling_temperature is None else sampling_temperature
-        ),
-        top_k=inputs.top_k(best.top_k if top_k is None else top_k, checkpoint.uvit_config.codebook_size),
-        top_p=inputs.top_p(best.top_p if top_p is None else top_p),
-        int8=inputs.flag(fast if int8 is None else int8, "int8"),
-        cfg_every=inputs.whole(1 if cfg_every is None else cfg_every, "cfg_every", 1, MAX_STEPS),
+        settings=resolved,
+        start=0 if start is None else start_step(resolved.steps, strength),
         whole_region=seeding == "diffusers" and region is not None,
         strength=strength,
         seeds=seeds,
@@ -193,9 +144,7 @@ def _pictures(
 
 def _seeds(seeds: list[int], seeding: str, batch: int) -> list[int]:
     """One seed per picture, or the one of the whole batch."""
-    if seeding not in SEEDINGS:
-        raise AmusedError(f"seeding is {seeding!r}; allowed are {', '.join(SEEDINGS)}.")
-    if seeding == "diffusers":
+    if inputs.choice(seeding, "seeding", SEEDINGS) == "diffusers":
         if len(seeds) > 1:
             raise AmusedError(f"seeding 'diffusers' takes one seed for the batch, not {len(seeds)}.")
         return seeds

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from ..config import UVitConfig
 from ..networks.kernels import linear
+from ..networks.uvit.config import UVitConfig
 
 _CPUINFO = Path("/proc/cpuinfo")
 _SECONDS, _TIMES = 0.3, 3

@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import inputs
 from ..errors import AmusedError
 from ..sampling.randomness import SEEDINGS
+from ..settings import VALUES
 
 SHAPES = ("256", "512")
 DTYPES = ("fp32", "fp16", "bf16")
@@ -79,13 +80,13 @@ def check(plan: Plan) -> None:
         raise AmusedError(f"--shape is {plan.shape!r} and --model {plan.model!r}; only one of them can be given.")
     if plan.growth and plan.only is not None:
         raise AmusedError(f"--only is {plan.only!r}, but --growth always measures this pack; leave one of them out.")
-    inputs.whole(plan.steps, "--steps", 1, 1000)
+    VALUES["steps"].check(plan.steps, "--steps", 0)
     inputs.whole(plan.measured_steps, "--measured-steps", 1, plan.steps)
     inputs.whole(plan.batch, "--batch", 1, inputs.MAX_BATCH)
     inputs.whole(plan.repeats, "--repeats", 1, 1000)
     inputs.whole(1 if plan.threads is None else plan.threads, "--threads", 1, 1024)
     inputs.whole(plan.seed, "--seed", 0, 2**32 - 1)
-    inputs.number(1.0 if plan.cfg is None else plan.cfg, "--cfg", 0, inputs.MAX_CFG)
+    VALUES["cfg"].check(1.0 if plan.cfg is None else plan.cfg, "--cfg", 0)
     inputs.number(plan.reference_below, "--reference-below", 0, math.inf)
     for value in plan.batches or ():
         inputs.whole(value, "--batches", 1, inputs.MAX_BATCH)
@@ -96,4 +97,4 @@ def check(plan: Plan) -> None:
             "nothing of the later ones."
         )
     for value in plan.step_counts or ():
-        inputs.whole(value, "--step-counts", 1, 1000)
+        VALUES["steps"].check(value, "--step-counts", 0)

@@ -11,7 +11,7 @@ import torch
 from .. import inputs
 from ..checkpoint import Checkpoint
 from ..evaluation.cells import write
-from ..request import FAST_STEPS
+from ..settings import FAST
 from .growth import grow, tell
 from .machine import describe, gemm, layer_shapes, load, threads
 from .measure import Prompts, equality, first_run, measure, summary
@@ -122,7 +122,7 @@ def _compare(
     tell(f"{plan.repeats} x {plan.measured_steps} steps of each side")
     runs = measure(pack, diffusers, job, plan.repeats, Prompts())
     return {
-        "sides": summary(runs.sides, plan.steps, plan.measured_steps, FAST_STEPS if plan.mode == "fast" else None),
+        "sides": summary(runs.sides, plan.steps, plan.measured_steps, FAST["steps"] if plan.mode == "fast" else None),
         "flop": runs.flop,
         "first_run": first_run(runs.first),
         "equal": equality(runs.sides) if plan.seeding == "diffusers" else None,

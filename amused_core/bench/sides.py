@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +12,11 @@ from ..checkpoint import Checkpoint
 from ..loading import build_text, build_transformer, build_vq, load_state
 from ..model import AmusedModel
 from ..networks.attention import choose_attention
-from .laps import Laps, instead
+from ..sampling.loop import Predict
+from .laps import Laps
+
+# Draw codes from the model's own probabilities, whatever the checkpoint recommends.
+PLAIN = {"sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
 @dataclass(frozen=True)
@@ -58,28 +61,25 @@ class Pack:
     def draw(self, job: Job, laps: Laps) -> Drawn:
         """Draws `job`, its parts timed by `laps`."""
         model = self.model
-        whole = {"steps": job.steps, "cfg_schedule": "constant", "int8": self._mode == "int8"}
+        settings = {"cfg": job.cfg, "temperature": job.temperature, "schedule": self._schedule, **PLAIN}
+        if self._mode != "fast":
+            settings |= {"steps": job.steps, "cfg_schedule": "constant", "int8": self._mode == "int8"}
         with (
             laps.around(model.text, "encode", before="prepare", after="text"),
             laps.around(model.vq, "decode", before="sampler", after="decode"),
-            _steps_of(model, laps),
         ):
-            result = model.generate(
-                job.prompt,
-                job.negative,
-                cfg=job.cfg,
-                temperature=job.temperature,
-                schedule=self._schedule,
+            request = model.request(
+                prompt=job.prompt,
+                negative_prompt=job.negative,
                 seed=job.seed,
                 seeding=self._seeding,
                 batch_size=job.batch,
                 width=job.width,
                 height=job.height,
-                sampling_temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                **({"fast": True} if self._mode == "fast" else whole),
+                fast=self._mode == "fast",
+                settings=settings,
             )
+            result = model.run(request, wrap_predict=lambda predict: _timed(predict, laps))
         laps.lap("rest")
         return Drawn(result.tokens, result.images)
 
@@ -118,23 +118,17 @@ class Diffusers:
         return Drawn(tokens[-1], torch.from_numpy(pictures))
 
 
-def _steps_of(model: AmusedModel, laps: Laps) -> Any:
+def _timed(predict: Predict, laps: Laps) -> Predict:
     """Times what predicts the logits in each step: guidance and U-ViT."""
-    build = model._predictor
+    laps.lap("prepare")
 
-    def timed(*args: Any, **kwargs: Any) -> Callable[..., Tensor]:
-        predict = build(*args, **kwargs)
-        laps.lap("prepare")
+    def step(*arguments: Any) -> Tensor:
+        laps.lap("sampler")
+        logits = predict(*arguments)
+        laps.lap("step")
+        return logits
 
-        def step(*args: Any, **kwargs: Any) -> Tensor:
-            laps.lap("sampler")
-            logits = predict(*args, **kwargs)
-            laps.lap("step")
-            return logits
-
-        return step
-
-    return instead(model, "_predictor", timed)
+    return step
 
 
 def _pipeline(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,29 +10,12 @@ import torch
 from torch import Tensor
 
 from .. import inputs
-from ..config import UVitConfig, check_fit, read_factor, read_scheduler
 from ..errors import AmusedError, CheckpointError
-from ..sampling.guidance import check_cfg_schedule
-from ..sampling.schedule import check_schedule
+from ..networks.uvit.config import UVitConfig
+from ..settings import VALUES, Recommended, check_settings
+from .config import check_fit, read_factor, read_scheduler
 
 CLASSES = {"transformer": "UVit2DModel", "vqvae": "VQModel", "scheduler": "AmusedScheduler"}
-
-
-@dataclass(frozen=True)
-class Recommended:
-    """Settings a model is at its best with, named as in `AmusedModel.generate`; those with defaults are optional."""
-
-    cfg: float
-    steps: int
-    temperature: tuple[float, float]
-    schedule: str
-    width: int
-    height: int
-    cfg_schedule: str = "constant"
-    cfg_interval: tuple[float, float] = (0.0, 1.0)
-    sampling_temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
 
 
 class Source(Protocol):
@@ -116,24 +98,10 @@ class Checkpoint:
     def _recommend(self, stored: Mapping[str, Any]) -> Recommended:
         """Stored settings; for the published models what their guidance study says (amused-256: 4, amused-512: 10)."""
         side = self.uvit_config.sample_size * self.factor
-        schedule = stored.get("schedule", self.schedule)
-        check_schedule(schedule)
-        cfg_schedule = stored.get("cfg_schedule", Recommended.cfg_schedule)
-        check_cfg_schedule(cfg_schedule)
+        known = {name: stored[name] for name in VALUES if name in stored}
+        defaults = {"cfg": 10.0 if self.uvit_config.downsample else 4.0, "schedule": self.schedule}
         return Recommended(
-            cfg=inputs.number(
-                stored.get("cfg", 10.0 if self.uvit_config.downsample else 4.0), "cfg", 0, inputs.MAX_CFG
-            ),
-            steps=inputs.steps(stored.get("steps", 12)),
-            temperature=inputs.temperature(stored.get("temperature", (2.0, 0.0))),
-            schedule=schedule,
+            **check_settings({**defaults, **known}, self.uvit_config.codebook_size),
             width=inputs.side(stored.get("width", side), "width", self.factor),
             height=inputs.side(stored.get("height", side), "height", self.factor),
-            cfg_schedule=cfg_schedule,
-            cfg_interval=inputs.cfg_interval(stored.get("cfg_interval", Recommended.cfg_interval)),
-            sampling_temperature=inputs.sampling_temperature(
-                stored.get("sampling_temperature", Recommended.sampling_temperature)
-            ),
-            top_k=inputs.top_k(stored.get("top_k", Recommended.top_k), self.uvit_config.codebook_size),
-            top_p=inputs.top_p(stored.get("top_p", Recommended.top_p)),
         )

@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ..model import AmusedModel
+from ..settings import VALUES
 
 VERSION = 1
 """Goes up when a number would come out differently; older cells are then measured again."""
-SWEPT = (
-    "steps", "cfg", "temperature", "schedule", "cfg_schedule", "cfg_interval", "sampling_temperature", "top_k", "top_p",
-    "cfg_every",
-)  # fmt: skip
 
 
 def sweep(choices: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Every combination of `choices` (name of a setting -> values; none given: left to the model), no cell twice."""
-    given = {name: list(choices[name]) for name in SWEPT if choices.get(name)}
+    given = {name: list(choices[name]) for name in VALUES if choices.get(name)}
     found: list[dict[str, Any]] = []
     for values in product(*given.values()):
         settings = dict(zip(given, values, strict=True))

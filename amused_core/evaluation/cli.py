@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import AmusedError
+from ..options import add_settings, settings_of
 
 QUICK, FULL = 100, 500
 
@@ -21,18 +22,8 @@ def add_eval(command: argparse.ArgumentParser) -> None:
     add("--sets", nargs="+", metavar="SET", help="seen, combinations, wordings, relations (default: all)")
     add("--tasks", nargs="+", metavar="TASK", help="text, reconstruction, inpainting, variation, diversity "
         "(default: all; text alone where several settings are compared)")  # fmt: skip
-    add("--steps", type=int, nargs="+", metavar="N", help="several values of an option: each combination is a cell")
-    add("--cfg", type=float, nargs="+", metavar="X", help="guidance; 1 is none")
-    add("--temperature", type=float, nargs=2, action="append", metavar=("A", "B"), help="may be given several times")
-    add("--schedule", nargs="+", metavar="cosine|linear", help="how the mask ratio falls")
-    add("--cfg-schedule", nargs="+", metavar="constant|ramp|interval", help="guidance over the run")
-    add("--cfg-interval", type=float, nargs=2, action="append", metavar=("A", "B"), help="may be given several times")
-    add("--sampling-temperature", type=float, nargs="+", metavar="X", help="of the draw of codes")
-    add("--top-k", type=int, nargs="+", metavar="N", help="draw from the N likeliest codes; 0: all")
-    add("--top-p", type=float, nargs="+", metavar="X", help="draw from the likeliest codes that make up X; 1: all")
-    add("--cfg-every", type=int, nargs="+", metavar="N", help="look at the negative prompt in every Nth guided step")
     add("--fast", action="store_true", help="`fast` of generate in every cell")
-    add("--int8", action="store_true", help="8-bit matrix products in every cell")
+    add_settings(command, several=True)
     add("--seed", type=int, default=0, metavar="N", help="of the prompts and the first picture (default: 0)")
     add("--batch", type=int, default=25, metavar="N", help="pictures drawn at a time (default: 25)")
     add("--reference", metavar="diffusers", help="run diffusers' pipeline on the same prompts, too")
@@ -45,15 +36,15 @@ def add_eval(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """`amused eval`: measures a model and writes the report."""
     from ..lora.argument import split_lora
-    from .cells import SWEPT, sweep
+    from .cells import sweep
     from .plan import TASKS, Plan
     from .prompts import SETS
     from .runner import evaluate
 
     if options.reference not in (None, "diffusers"):
         raise AmusedError(f"--reference is {options.reference!r}; allowed is 'diffusers'.")
-    switches = {name: True for name in ("fast", "int8") if getattr(options, name)}
-    settings = [{**cell, **switches} for cell in sweep({name: getattr(options, name) or () for name in SWEPT})]
+    fast = {"fast": True} if options.fast else {}
+    settings = [{**cell, **fast} for cell in sweep(settings_of(options))]
     given = options.tasks or (["text"] if len(settings) > 1 else list(TASKS))
     plan = Plan(
         model=options.model,

@@ -58,16 +58,6 @@ def counted(uvit: nn.Module) -> Iterator[Counter]:
         handle.remove()
 
 
-@contextmanager
-def every_pass(model: AmusedModel) -> Iterator[None]:
-    """No row shares the pass of another, so that counts are those of the method."""
-    reuse, model.reuse = model.reuse, False
-    try:
-        yield
-    finally:
-        model.reuse = reuse
-
-
 def draw(
     model: AmusedModel,
     texts: Sequence[str],
@@ -96,7 +86,7 @@ def draw(
         tell: called with (pictures done, pictures in all) after each batch.
     """
     planes, tokens, used, began = [], [], {}, time.perf_counter()
-    with counted(model.transformer) as counter, every_pass(model):
+    with counted(model.transformer) as counter:
         for start in range(0, len(texts), batch):
             rows = slice(start, start + batch)
             piece = list(texts[rows])
@@ -107,6 +97,7 @@ def draw(
                 mask=None if masks is None else masks[rows],
                 seed=seeds if seeding == "per_image" else seeds[0],
                 seeding=seeding,
+                reuse=False,  # so that counts are those of the method
                 **settings,
             )
             planes.append(to_planes(result.images))

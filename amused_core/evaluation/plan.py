@@ -8,16 +8,10 @@ from typing import Any
 
 from ..errors import AmusedError
 from ..model import AmusedModel
-from ..request import resolve
+from ..settings import VALUES
 from .prompts import SETS
 
 TASKS = ("text", "reconstruction", "inpainting", "variation", "diversity")
-_LEFT_TO_THE_MODEL = dict.fromkeys(
-    (
-        "image", "mask", "strength", "steps", "cfg", "temperature", "schedule", "width", "height", "cfg_schedule",
-        "cfg_interval", "sampling_temperature", "top_k", "top_p", "cfg_every",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,5 +59,6 @@ def check(plan: Plan) -> None:
 
 def full_settings(model: AmusedModel, settings: dict[str, Any]) -> dict[str, Any]:
     """`settings` with the model's own for the rest; refuses what `generate` would."""
-    neutral = {"prompt": "", "negative_prompt": "", "seed": 0, "seeding": "per_image", "batch_size": 1}
-    return resolve(model.checkpoint, **{**_LEFT_TO_THE_MODEL, **neutral, **settings}).settings(0)
+    inputs = {name: value for name, value in settings.items() if name not in VALUES}
+    sampling = {name: value for name, value in settings.items() if name in VALUES}
+    return model.request(prompt="", settings=sampling, **inputs).picture_settings(0)

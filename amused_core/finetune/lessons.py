@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model import AmusedModel
-from ..networks.prompted import AESTHETIC_SCORE
+from ..networks.encoded_prompt import AESTHETIC_SCORE
 from ..networks.vq import VQ
 from .data import Example
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .. import inputs
-from ..config import UVitConfig
 from ..errors import AmusedError
+from ..networks.uvit.config import UVitConfig
 from ..sampling.randomness import MAX_SEED
 
 KINDS = ("lora", "full")

@@ -80,7 +80,6 @@ class Run:
         self.trainer = Trainer(
             self.student, texts, lessons, settings, accelerator, model.checkpoint.mask_token_id, prior
         )
-        self.model.reuse = False  # the weights change all the time
         if (state := plan.output / STATE).exists():
             self.trainer.load(state)
 
@@ -151,7 +150,9 @@ class Run:
             return
         prompts = list(self.plan.sample_prompts or dict.fromkeys(self.trainer.lessons.captions))[:8]
         with self.trainer.averaged():
-            images = self.model.generate(prompts, seed=[SAMPLE_SEED + i for i in range(len(prompts))]).images
+            images = self.model.generate(
+                prompts, seed=[SAMPLE_SEED + i for i in range(len(prompts))], reuse=False
+            ).images
         sheet = (make_grid(images.movedim(-1, 1), min(4, len(prompts))) * 255).round().byte().permute(1, 2, 0)
         picture = io.BytesIO()
         Image.fromarray(sheet.numpy()).save(picture, "PNG")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..networks.text import Text, TextEmbedding
-from ..networks.transformer import UVit
+from ..networks.uvit import UVit
 from .adapters import add_lora
 from .presets import Settings
 

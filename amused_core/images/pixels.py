@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import AmusedError
-from ..networks.vq import check_images
 from .masks import mask_to_cells
+from .sizes import check_images
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -7,10 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..networks.attention import Attend
 from .cells import spread
-
-TEXT = "attn2"
 
 
 class AttentionMeter:
@@ -20,8 +17,8 @@ class AttentionMeter:
         self._sum: Tensor | None = None
         self._count = 0
 
-    def add(self, q: Tensor, k: Tensor, heads: int) -> None:
-        """One attention: `q` [B,N,C], `k` [B,L,C]; other shapes than the first one's are left out."""
+    def add(self, q: Tensor, k: Tensor, heads: int, options: dict[str, Any] | None = None) -> None:
+        """An `AttentionObserver`: `q` [B,N,C], `k` [B,L,C]; other shapes than the first one's are left out."""
         q, k = (x.float().unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
         weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1).mean(1)
         if self._sum is None:
@@ -35,17 +32,6 @@ class AttentionMeter:
         mean = None if self._sum is None else self._sum / self._count
         self._sum, self._count = None, 0
         return mean
-
-
-def watched(attend: Attend, meter: AttentionMeter) -> Attend:
-    """`attend`, with all attention to the text shown to `meter`."""
-
-    def watching(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
-        if name == TEXT:
-            meter.add(q, k, heads)
-        return attend(q, k, v, heads, name, options)
-
-    return watching
 
 
 def to_grid(weights: Tensor, height: int, width: int) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..inputs import texts
 from ..sampling.loop import Step
-from .attention import AttentionMeter, to_grid, watched
+from .attention import AttentionMeter, to_grid
 from .words import words_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Recorder:
 
 def trace(model: AmusedModel, prompt: Any, **settings: Any) -> tuple[Result, Trace]:
     """Draws as `model.generate(prompt, **settings)` does, the same tokens, and records the run."""
-    meter, attend = AttentionMeter(), model.transformer.attend
+    meter = AttentionMeter()
     recorder = Recorder(model.checkpoint.uvit_config.codebook_size, meter)
     also = settings.pop("on_step", None)
 
@@ -103,11 +103,6 @@ def trace(model: AmusedModel, prompt: Any, **settings: Any) -> tuple[Result, Tra
         if also is not None:
             also(step)
 
-    reuse, model.reuse = model.reuse, False
-    model.transformer.attend = watched(attend, meter)
-    try:
-        result = model.generate(prompt, on_step=on_step, **settings)
-    finally:
-        model.transformer.attend, model.reuse = attend, reuse
+    result = model.generate(prompt, on_step=on_step, on_attention=meter.add, **settings)
     ids = model.text.ids(texts(prompt, "prompt")).tolist()
     return result, recorder.trace(result.tokens, tuple(words_of(model.text.tokenizer, row) for row in ids))

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..errors import AttentionError
 
 BACKENDS = ("auto", "sdpa", "xformers")
+# Where the options of a pass hold an `AttentionObserver`.
+OBSERVER = "amused_attention_observer"
 
 
 class Attend(Protocol):
@@ -21,6 +23,16 @@ class Attend(Protocol):
     """
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
+        """See the class."""
+
+
+class AttentionObserver(Protocol):
+    """Sees every attention to the text: `q` [B,N,C] of the cells, `k` [B,L,C] of the text, C split over `heads`.
+
+    `options` are those of the pass. In a guided step the rows of the negative prompt come first.
+    """
+
+    def __call__(self, q: Tensor, k: Tensor, heads: int, options: dict[str, Any]) -> None:
         """See the class."""
 
 

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AmusedError
+from .weights import weights_version
 
 # What is worked out once a run stays exact: it costs nothing there.
 _ONCE = ("encoder_proj", "cond_embed", "cond_embeds_mapper", "kv_mapper", "linear")
 # Keys and values of the text: attention 2 of a trunk layer, both of a `TextBlock`.
 _TEXT = ("attn2.to_k", "attn2.to_v")
 
-_twins: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
+_copies: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
 
 
 class Int8Linear(nn.Module):
@@ -47,10 +48,10 @@ class Int8Linear(nn.Module):
         return self  # It never changes.
 
 
-def int8_twin(uvit: nn.Module, state: Any) -> nn.Module:
+def quantized_copy(uvit: nn.Module) -> nn.Module:
     """The U-ViT with 8-bit products in the layers that run in every step; all else is shared with `uvit`.
 
-    Built once, and anew when `state`, whatever tells the weights apart, is another.
+    Built once, and anew when the weights have changed.
 
     Raises:
         AmusedError: the U-ViT is not in fp32 on a CPU, or this torch has no such products.
@@ -58,16 +59,16 @@ def int8_twin(uvit: nn.Module, state: Any) -> nn.Module:
     problem = int8_problem(uvit)
     if problem is not None:
         raise AmusedError(problem)
-    known = _twins.get(uvit)
-    if known is None or known[0] != state:
-        known = _twins[uvit] = (state, _build(uvit))
-    twin = known[1]
-    twin.attend = uvit.attend
-    return twin
+    version, cached = weights_version(uvit), _copies.get(uvit)
+    if cached is None or cached[0] != version:
+        cached = _copies[uvit] = (version, _build(uvit))
+    copied = cached[1]
+    copied.attend = uvit.attend
+    return copied
 
 
 def int8_problem(uvit: nn.Module) -> str | None:
-    """Why `int8_twin` cannot work, as a sentence; None where it can."""
+    """Why `quantized_copy` cannot work, as a sentence; None where it can."""
     weight = next(uvit.parameters())
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         where = f"in {str(weight.dtype).removeprefix('torch.')} on {weight.device.type!r}"
@@ -96,13 +97,13 @@ def _works() -> bool:
 
 
 def _build(uvit: nn.Module) -> nn.Module:
-    # Whoever watches the embedding sees the twin's passes, too.
+    # Whoever watches the embedding sees the copy's passes, too.
     shared = {id(part): part for part in (*uvit.parameters(), uvit.embed)}
-    twin = copy.deepcopy(uvit, shared)
-    for name, module in list(twin.named_modules()):
+    copied = copy.deepcopy(uvit, shared)
+    for name, module in list(copied.named_modules()):
         if isinstance(module, nn.Linear) and not _kept(name):
-            twin.set_submodule(name, Int8Linear(module))
-    return twin
+            copied.set_submodule(name, Int8Linear(module))
+    return copied
 
 
 def _kept(name: str) -> bool:

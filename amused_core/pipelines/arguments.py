@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from .. import inputs
 from ..errors import AmusedError
+from ..settings import VALUES
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
 @dataclass(frozen=True)
-class Words:
+class PromptArguments:
     """What to draw and what to keep away from: texts, or their embeddings (pooled [B,P] and hidden states [B,L,D])."""
 
     prompt: str | list[str] | None
@@ -37,7 +37,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunArguments:
     """How to draw it and what to give back."""
 
     steps: int
@@ -54,9 +54,9 @@ class Run:
     return_dict: bool
 
     def __post_init__(self) -> None:
-        inputs.steps(self.steps)
-        inputs.number(self.guidance_scale, "guidance_scale", 0, inputs.MAX_CFG)
-        inputs.temperature(self.temperature)
+        VALUES["steps"].check(self.steps, "steps", 0)
+        VALUES["cfg"].check(self.guidance_scale, "guidance_scale", 0)
+        VALUES["temperature"].check(self.temperature, "temperature", 0)
         _positive(1 if self.copies is None else self.copies, "num_images_per_prompt")
         _positive(self.callback_steps, "callback_steps")
         if len(self.crop) != 2:

@@ -13,13 +13,14 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from .. import inputs
 from ..errors import AmusedError
-from ..networks.prompted import Prompted, predictor, prompted
+from ..networks.encoded_prompt import EncodedPrompt, encode_embeddings
+from ..networks.predictor import Forward, module_predictor, predictor
 from ..networks.text import Text, TextEmbedding
-from ..networks.transformer import UVit
-from ..sampling.guidance import Forward, plain_predictor
+from ..networks.uvit import UVit
 from ..sampling.loop import Predict, Step, sample
-from ..sampling.schedule import mask_ratios, start_step, temperatures
-from .arguments import Run, Words
+from ..sampling.schedule import Schedule, start_step
+from ..settings import VALUES
+from .arguments import PromptArguments, RunArguments
 from .attention import XformersSwitch
 from .draws import draws_of
 from .shared import shared_uvit
@@ -69,31 +70,31 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
         with running(self.vqvae, self._execution_device) as vq:
             return vq.encode(pixels)
 
-    def _draw(self, start: Start, words: Words, run: Run) -> ImagePipelineOutput | tuple[Any]:
+    def _draw(self, start: Start, texts: PromptArguments, run: RunArguments) -> ImagePipelineOutput | tuple[Any]:
         """Runs the loop from `start` and returns what diffusers would."""
-        cond = self._embed("prompt", words.prompt, words.pooled, words.hidden)
+        cond = self._embed("prompt", texts.prompt, texts.pooled, texts.hidden)
         counts = {"prompt": len(cond.pooled), **start.counts}
         uncond = None
         if run.guidance_scale > 1:
-            negative = "" if words.negative_prompt is None else words.negative_prompt
-            uncond = self._embed("negative_prompt", negative, words.negative_pooled, words.negative_hidden)
+            negative = "" if texts.negative_prompt is None else texts.negative_prompt
+            uncond = self._embed("negative_prompt", negative, texts.negative_pooled, texts.negative_hidden)
             counts["negative_prompt"] = len(uncond.pooled)
         prompts, copies = inputs.batch_size(counts, 1), run.copies or 1
         cond, uncond = _tile(cond, prompts, copies), uncond and _tile(uncond, prompts, copies)
 
         draws = draws_of(run.generator, prompts * copies)
         first = start_step(run.steps, start.strength)
-        ratios = mask_ratios(run.steps, start.schedule, first)
+        schedule = Schedule.named(start.schedule, run.steps, first)
         mask_token_id = self.scheduler.config.mask_token_id
-        tokens, region = start.spread(prompts, copies, ratios, draws, mask_token_id)
+        tokens, region = start.spread(prompts, copies, float(schedule.ratios[0]), draws, mask_token_id)
         with self.progress_bar(total=run.steps - first) as bar:
             tokens = sample(
                 tokens,
                 self._predictor(cond, uncond, run, tokens),
-                ratios,
+                schedule,
                 draws,
                 mask_token_id=mask_token_id,
-                temperatures=temperatures(ratios, inputs.temperature(run.temperature)),
+                temperature=VALUES["temperature"].check(run.temperature, "temperature", 0),
                 region=region,
                 on_step=self._reporter(run, first, bar),
             )
@@ -114,7 +115,9 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
             )
         return TextEmbedding(hidden.to(device, dtype), pooled.to(device, dtype))
 
-    def _predictor(self, cond: TextEmbedding, uncond: TextEmbedding | None, run: Run, tokens: Tensor) -> Predict:
+    def _predictor(
+        self, cond: TextEmbedding, uncond: TextEmbedding | None, run: RunArguments, tokens: Tensor
+    ) -> Predict:
         """Guided logits for the batch of `tokens`."""
         height, width = (side * self.vae_scale_factor for side in tokens.shape[1:])
         # fp32 whatever the model's dtype: bf16 would round 257 to 256.
@@ -126,12 +129,12 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
             )
         own = None if run.cross_attention_kwargs else shared_uvit(self.transformer)
         if own is None:
-            return plain_predictor(self._component(run), cond, uncond, micro, run.guidance_scale)
+            return module_predictor(self._component(run), cond, uncond, micro, run.guidance_scale)
         own.attend = self._attend()
-        rows = None if uncond is None else _prompted(own, uncond, micro)
-        return predictor(own, _prompted(own, cond, micro), rows, [run.guidance_scale] * run.steps)
+        negatives = None if uncond is None else _encode_distinct(own, uncond, micro)
+        return predictor(own, _encode_distinct(own, cond, micro), negatives, [run.guidance_scale] * run.steps)
 
-    def _component(self, run: Run) -> Forward:
+    def _component(self, run: RunArguments) -> Forward:
         """`(tokens, hidden, pooled, micro) -> logits` of the component itself, which may do more than our U-ViT."""
 
         def forward(tokens: Tensor, hidden: Tensor, pooled: Tensor, micro: Tensor) -> Tensor:
@@ -147,7 +150,7 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
 
         return forward
 
-    def _reporter(self, run: Run, first: int, bar: Any) -> Callable[[Step], None]:
+    def _reporter(self, run: RunArguments, first: int, bar: Any) -> Callable[[Step], None]:
         """Progress bar and callback, with the step numbers of the whole schedule."""
         timesteps = torch.arange(run.steps, device=self._execution_device).flip(0)
 
@@ -159,7 +162,7 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
 
         return report
 
-    def _output(self, tokens: Tensor, run: Run) -> ImagePipelineOutput | tuple[Any]:
+    def _output(self, tokens: Tensor, run: RunArguments) -> ImagePipelineOutput | tuple[Any]:
         pictures: Any = tokens
         if run.output_type != "latent":
             with running(self.vqvae, self._execution_device) as vq:
@@ -175,12 +178,13 @@ def _tile(text: TextEmbedding, prompts: int, copies: int) -> TextEmbedding:
     return TextEmbedding(hidden.repeat(copies, 1, 1), pooled.repeat(copies, 1))
 
 
-def _prompted(uvit: UVit, text: TextEmbedding, micro: Tensor) -> list[Prompted]:
+def _encode_distinct(uvit: UVit, text: TextEmbedding, micro: Tensor) -> list[EncodedPrompt]:
     """One for each row, the same object for rows that are equal."""
     first = [next(j for j in range(i + 1) if _equal(text, i, j)) for i in range(len(text.pooled))]
     distinct = sorted(set(first))
-    made = dict(zip(distinct, prompted(uvit, TextEmbedding(*(part[distinct] for part in text)), micro), strict=True))
-    return [made[i] for i in first]
+    prompts = encode_embeddings(uvit, TextEmbedding(*(part[distinct] for part in text)), micro)
+    by_row = dict(zip(distinct, prompts, strict=True))
+    return [by_row[i] for i in first]
 
 
 def _equal(text: TextEmbedding, one: int, other: int) -> bool:

@@ -1,4 +1,4 @@
-"""Picture to picture."""
+"""Image-to-image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diffusers.image_processor import PipelineImageInput
 
 from .. import inputs
 from ..sampling.schedule import start_step
-from .arguments import Run, Words
+from .arguments import PromptArguments, RunArguments
 from .base import AmusedBase
 from .pictures import images
 from .start import Start
@@ -71,31 +71,31 @@ class AmusedImg2ImgPipeline(AmusedBase):
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
         """
-        words = Words(
-            prompt,
-            prompt_embeds,
-            encoder_hidden_states,
-            negative_prompt,
-            negative_prompt_embeds,
-            negative_encoder_hidden_states,
+        prompts = PromptArguments(
+            prompt=prompt,
+            pooled=prompt_embeds,
+            hidden=encoder_hidden_states,
+            negative_prompt=negative_prompt,
+            negative_pooled=negative_prompt_embeds,
+            negative_hidden=negative_encoder_hidden_states,
         )
-        run = Run(
-            num_inference_steps,
-            guidance_scale,
-            temperature,
-            num_images_per_prompt,
-            generator,
-            callback,
-            callback_steps,
-            cross_attention_kwargs,
-            micro_conditioning_aesthetic_score,
-            micro_conditioning_crop_coord,
-            output_type,
-            return_dict,
+        run = RunArguments(
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            temperature=temperature,
+            copies=num_images_per_prompt,
+            generator=generator,
+            callback=callback,
+            callback_steps=callback_steps,
+            cross_attention_kwargs=cross_attention_kwargs,
+            aesthetic_score=micro_conditioning_aesthetic_score,
+            crop=micro_conditioning_crop_coord,
+            output_type=output_type,
+            return_dict=return_dict,
         )
         strength = inputs.number(strength, "strength", 0, 1)
         pixels = images(image, self.vae_scale_factor)
         ignored = start_step(run.steps, strength) == 0
         tokens = self._masked(*pixels.shape[:3]) if ignored else self._tokens_of(pixels)
         start = Start(tokens, self.scheduler.config.masking_schedule, {"image": len(tokens)}, strength)
-        return self._draw(start, words, run)
+        return self._draw(start, prompts, run)

@@ -10,7 +10,7 @@ from diffusers import ImagePipelineOutput
 from diffusers.image_processor import PipelineImageInput
 
 from .. import inputs
-from .arguments import Run, Words
+from .arguments import PromptArguments, RunArguments
 from .base import AmusedBase
 from .pictures import cells, images
 from .start import Start
@@ -73,31 +73,31 @@ class AmusedInpaintPipeline(AmusedBase):
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
         """
-        words = Words(
-            prompt,
-            prompt_embeds,
-            encoder_hidden_states,
-            negative_prompt,
-            negative_prompt_embeds,
-            negative_encoder_hidden_states,
+        prompts = PromptArguments(
+            prompt=prompt,
+            pooled=prompt_embeds,
+            hidden=encoder_hidden_states,
+            negative_prompt=negative_prompt,
+            negative_pooled=negative_prompt_embeds,
+            negative_hidden=negative_encoder_hidden_states,
         )
-        run = Run(
-            num_inference_steps,
-            guidance_scale,
-            temperature,
-            num_images_per_prompt,
-            generator,
-            callback,
-            callback_steps,
-            cross_attention_kwargs,
-            micro_conditioning_aesthetic_score,
-            micro_conditioning_crop_coord,
-            output_type,
-            return_dict,
+        run = RunArguments(
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            temperature=temperature,
+            copies=num_images_per_prompt,
+            generator=generator,
+            callback=callback,
+            callback_steps=callback_steps,
+            cross_attention_kwargs=cross_attention_kwargs,
+            aesthetic_score=micro_conditioning_aesthetic_score,
+            crop=micro_conditioning_crop_coord,
+            output_type=output_type,
+            return_dict=return_dict,
         )
         strength = inputs.number(strength, "strength", 0, 1)
         pixels = images(image, self.vae_scale_factor)
         region = cells(mask_image, tuple(pixels.shape[1:3]), self.vae_scale_factor)
         counts = {"image": len(pixels), "mask_image": len(region)}
         # The linear schedule whatever the scheduler's: diffusers does so, but by changing a scheduler others share.
-        return self._draw(Start(self._tokens_of(pixels), "linear", counts, strength, region), words, run)
+        return self._draw(Start(self._tokens_of(pixels), "linear", counts, strength, region), prompts, run)

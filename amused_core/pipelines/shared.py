@@ -9,8 +9,8 @@ import torch
 from diffusers import UVit2DModel
 from torch import nn
 
-from ..config import UVitConfig
-from ..networks.transformer import UVit
+from ..networks.uvit import UVit
+from ..networks.uvit.config import UVitConfig
 
 
 class _Twin(NamedTuple):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from .. import inputs
-from ..sampling.loop import remask
 from ..sampling.randomness import Draws
+from ..sampling.start import start_tokens
 from .draws import RowDraws
 
 
@@ -32,18 +31,18 @@ class Start:
     region: Tensor | None = None
 
     def spread(
-        self, prompts: int, copies: int, ratios: Tensor, draws: Draws, mask_token_id: int
+        self, prompts: int, copies: int, ratio: float, draws: Draws, mask_token_id: int
     ) -> tuple[Tensor, Tensor | None]:
         """Masked tokens and region, each [prompts * copies, h, w], in the order p0, p1, p0, p1."""
-        if self.region is None and ratios[0] == 1:
+        if self.region is None and ratio == 1:
             whole = len(self.tokens) == prompts * copies
             return self.tokens if whole else inputs.rows(self.tokens, prompts).repeat(copies, 1, 1), None
         tokens = inputs.rows(self.tokens, prompts)
         if self.region is not None:
-            region = inputs.rows(self.region, prompts).to(tokens.device)
-            tokens = torch.where(region, mask_token_id, tokens)
-            return tokens.repeat(copies, 1, 1), region.repeat(copies, 1, 1)
+            region = inputs.rows(self.region, prompts).to(tokens.device).repeat(copies, 1, 1)
+            tokens = tokens.repeat(copies, 1, 1)
+            return start_tokens(tokens, ratio, draws, mask_token_id, region, whole=True), region
         if isinstance(draws, RowDraws):
-            return remask(tokens.repeat(copies, 1, 1), ratios[0], draws, mask_token_id), None
+            return start_tokens(tokens.repeat(copies, 1, 1), ratio, draws, mask_token_id), None
         # One stream: as in diffusers, the copies of one prompt begin with the same cells masked.
-        return remask(tokens, ratios[0], draws, mask_token_id).repeat(copies, 1, 1), None
+        return start_tokens(tokens, ratio, draws, mask_token_id).repeat(copies, 1, 1), None

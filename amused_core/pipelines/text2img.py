@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import inputs
 from ..errors import AmusedError
-from .arguments import Run, Words
+from .arguments import PromptArguments, RunArguments
 from .base import AmusedBase
 from .start import Start
 
@@ -67,29 +67,29 @@ class AmusedPipeline(AmusedBase):
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
         """
-        words = Words(
-            prompt,
-            prompt_embeds,
-            encoder_hidden_states,
-            negative_prompt,
-            negative_prompt_embeds,
-            negative_encoder_hidden_states,
+        prompts = PromptArguments(
+            prompt=prompt,
+            pooled=prompt_embeds,
+            hidden=encoder_hidden_states,
+            negative_prompt=negative_prompt,
+            negative_pooled=negative_prompt_embeds,
+            negative_hidden=negative_encoder_hidden_states,
         )
-        run = Run(
-            num_inference_steps,
-            guidance_scale,
-            temperature,
-            num_images_per_prompt,
-            generator,
-            callback,
-            callback_steps,
-            cross_attention_kwargs,
-            micro_conditioning_aesthetic_score,
-            micro_conditioning_crop_coord,
-            output_type,
-            return_dict,
+        run = RunArguments(
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            temperature=temperature,
+            copies=num_images_per_prompt,
+            generator=generator,
+            callback=callback,
+            callback_steps=callback_steps,
+            cross_attention_kwargs=cross_attention_kwargs,
+            aesthetic_score=micro_conditioning_aesthetic_score,
+            crop=micro_conditioning_crop_coord,
+            output_type=output_type,
+            return_dict=return_dict,
         )
-        return self._draw(self._start(latents, height, width, run.copies or 1), words, run)
+        return self._draw(self._start(latents, height, width, run.copies or 1), prompts, run)
 
     def _start(self, latents: Tensor | None, height: int | None, width: int | None, copies: int) -> Start:
         factor, schedule = self.vae_scale_factor, self.scheduler.config.masking_schedule

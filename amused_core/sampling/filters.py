@@ -8,10 +8,10 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor
 
-Narrow = Callable[[Tensor], Tensor]
+Filter = Callable[[Tensor], Tensor]
 
 
-def narrow(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+def filtered_probabilities(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """Probabilities to draw codes from: `softmax(logits / temperature)`, with only the likeliest codes left.
 
     First the `top_k` likeliest (Fan et al. 2018), then the smallest set of those whose probability reaches `top_p`
@@ -40,8 +40,8 @@ def narrow(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: floa
     return logits.new_zeros(logits.shape).scatter(-1, codes, probs)
 
 
-def narrower(temperature: float, top_k: int, top_p: float) -> Narrow | None:
-    """`narrow` with these settings for `sampling.sample`; None where they leave every code as it is."""
+def logits_filter(temperature: float, top_k: int, top_p: float) -> Filter | None:
+    """`filtered_probabilities` with these settings, for the loop; None where they leave every code as it is."""
     if (temperature, top_k, top_p) == (1, 0, 1):
         return None
-    return partial(narrow, temperature=temperature, top_k=top_k, top_p=top_p)
+    return partial(filtered_probabilities, temperature=temperature, top_k=top_k, top_p=top_p)

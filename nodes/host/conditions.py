@@ -8,7 +8,7 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from ...amused_core.networks.transformer import Condition
+from ...amused_core.networks.uvit import Condition
 from . import plain
 from .uvit import HostUVit
 

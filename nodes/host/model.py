@@ -16,9 +16,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ...amused_core.checkpoint import Checkpoint, Recommended
-from ...amused_core.config import UVitConfig
+from ...amused_core.checkpoint import Checkpoint
 from ...amused_core.loading import load_state
+from ...amused_core.networks.uvit.config import UVitConfig
+from ...amused_core.settings import Recommended
 from . import checks
 from .conditions import Conditions, forget
 from .latent_format import AmusedLatentFormat

@@ -19,7 +19,7 @@ from ...amused_core.finetune.presets import preset
 from ...amused_core.finetune.student import FrozenTexts, Student, make_student
 from ...amused_core.finetune.trainer import START, Trainer
 from ...amused_core.networks.text import TextEmbedding
-from ...amused_core.networks.transformer import UVit
+from ...amused_core.networks.uvit import UVit
 from ...amused_core.sampling import loop as core
 from ...amused_core.sampling.guidance import plain_predictor
 from ...amused_core.sampling.randomness import PerImageDraws

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from ...amused_core.errors import AmusedError
 from ...amused_core.insight.attention import TEXT
 from ...amused_core.networks.int8 import int8_twin
-from ...amused_core.networks.prompted import fingerprint
-from ...amused_core.networks.transformer import Condition, UVit
+from ...amused_core.networks.uvit import Condition, UVit
+from ...amused_core.networks.weights import weights_version
 from .attention import attention
 
 # Where a MODEL's transformer options hold what wants to see all attention: `(q, k, heads, options)`.
@@ -52,7 +52,7 @@ class HostUVit(UVit):
         """
         if any(getattr(module, "comfy_cast_weights", False) for module in self.modules()):
             raise AmusedError("int8 needs the whole model in memory in fp32; take 'aMUSEd speed' out, or its int8.")
-        return int8_twin(self, fingerprint(self))
+        return int8_twin(self, weights_version(self))
 
     def run_layer(
         self, index: int, layer: nn.Module, hidden: Tensor, given: Condition, options: dict[str, Any]

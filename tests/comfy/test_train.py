@@ -92,8 +92,8 @@ def test_it_is_what_the_core_learns(comfy, tmp_path):
 
 
 def _targets():
-    from amused_core.config import UVitConfig
     from amused_core.finetune.presets import preset
+    from amused_core.networks.uvit.config import UVitConfig
 
     return preset("style", UVitConfig(hidden_size=32)).targets
 

@@ -222,9 +222,9 @@ def test_random_weights_are_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("mode", "steps", "int8"), [("exact", 3, False), ("int8", 3, True), ("fast", 8, True)])
 def test_the_mode_reaches_the_model(folder: Path, tmp_path: Path, mode: str, steps: int, int8: bool) -> None:
     seen: list[Any] = []
-    generate = AmusedModel.generate
+    draw = AmusedModel.run
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AmusedModel, "generate", lambda *a, **k: seen.append(generate(*a, **k)) or seen[-1])
+        patch.setattr(AmusedModel, "run", lambda *a, **k: seen.append(draw(*a, **k)) or seen[-1])
         assert run(folder, tmp_path, "--mode", mode, "--only", "pack", "--repeats", "1") == 0
     assert report(tmp_path)["settings"]["mode"] == mode
     assert (seen[-1].settings[0]["steps"], seen[-1].settings[0]["int8"]) == (steps, int8)

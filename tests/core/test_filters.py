@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from amused_core import AmusedError, AmusedModel, Step, load_model
-from amused_core.sampling.filters import narrow, narrower
+from amused_core.sampling.filters import filtered_probabilities, logits_filter
 from amused_core.sampling.guidance import cfg_weights
 from amused_core.sampling.loop import sample
 from amused_core.sampling.randomness import PerImageDraws, SharedDraws, seeded
-from amused_core.sampling.schedule import mask_ratios
+from amused_core.sampling.schedule import Schedule
 from tests.core.fakes import masked_only
 
 PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3])
@@ -29,7 +29,7 @@ def run(model: AmusedModel, **more: Any) -> Tensor:
 
 def kept(**more: Any) -> list[int]:
     """Codes that are left of `PROBS`."""
-    return narrow(PROBS.log(), **more).nonzero().flatten().tolist()
+    return filtered_probabilities(PROBS.log(), **more).nonzero().flatten().tolist()
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_top_p_is_the_smallest_set_that_reaches_it(top_p: float, left: list[int]
 
 
 def test_a_set_that_reaches_top_p_exactly_is_enough() -> None:
-    assert narrow(torch.tensor([0.25, 0.5, 0.25]).log(), top_p=0.5).tolist() == [0, 1, 0]
-    assert narrow(torch.zeros(4), top_p=0.75).tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    assert filtered_probabilities(torch.tensor([0.25, 0.5, 0.25]).log(), top_p=0.5).tolist() == [0, 1, 0]
+    assert filtered_probabilities(torch.zeros(4), top_p=0.75).tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
 
 
 def test_top_p_is_a_share_of_what_top_k_left() -> None:
@@ -58,31 +58,31 @@ def test_top_p_is_a_share_of_what_top_k_left() -> None:
 
 
 def test_what_is_left_sums_to_one_and_keeps_its_proportions() -> None:
-    torch.testing.assert_close(narrow(PROBS.log(), top_k=2), torch.tensor([0, 4 / 7, 0, 3 / 7]))
-    torch.testing.assert_close(narrow(PROBS.log(), top_p=0.8), torch.tensor([0, 4 / 9, 2 / 9, 3 / 9]))
+    torch.testing.assert_close(filtered_probabilities(PROBS.log(), top_k=2), torch.tensor([0, 4 / 7, 0, 3 / 7]))
+    torch.testing.assert_close(filtered_probabilities(PROBS.log(), top_p=0.8), torch.tensor([0, 4 / 9, 2 / 9, 3 / 9]))
 
 
 def test_the_temperature_divides_the_logits() -> None:
     squares = PROBS**2
-    torch.testing.assert_close(narrow(PROBS.log(), temperature=0.5), squares / squares.sum())
-    assert narrow(torch.randn(64, generator=seeded(0)), temperature=0.01).max() > 0.99
+    torch.testing.assert_close(filtered_probabilities(PROBS.log(), temperature=0.5), squares / squares.sum())
+    assert filtered_probabilities(torch.randn(64, generator=seeded(0)), temperature=0.01).max() > 0.99
     assert kept(temperature=10.0, top_p=0.5) == [1, 3], "top_p counts the flattened probabilities"
 
 
 def test_ties_go_to_the_lower_codes() -> None:
-    assert narrow(torch.zeros(5, 3, 8), top_k=3)[2, 1].tolist() == pytest.approx([1 / 3] * 3 + [0] * 5)
+    assert filtered_probabilities(torch.zeros(5, 3, 8), top_k=3)[2, 1].tolist() == pytest.approx([1 / 3] * 3 + [0] * 5)
 
 
 def test_the_defaults_are_the_softmax() -> None:
     logits = torch.randn(2, 9, 64, generator=seeded(0)) * 5
-    assert torch.equal(narrow(logits), logits.softmax(-1))
-    assert narrower(1.0, 0, 1.0) is None and narrower(1, 0, 1) is None
-    torch.testing.assert_close(narrow(logits, top_k=64), logits.softmax(-1))
+    assert torch.equal(filtered_probabilities(logits), logits.softmax(-1))
+    assert logits_filter(1.0, 0, 1.0) is None and logits_filter(1, 0, 1) is None
+    torch.testing.assert_close(filtered_probabilities(logits, top_k=64), logits.softmax(-1))
 
 
 def test_forbidden_codes_stay_forbidden() -> None:
     logits = torch.tensor([1.0, -torch.inf, 0.5, -torch.inf])
-    probs = narrow(logits, temperature=2.0, top_k=3, top_p=0.99)
+    probs = filtered_probabilities(logits, temperature=2.0, top_k=3, top_p=0.99)
     assert probs[[1, 3]].tolist() == [0, 0] and probs.sum().item() == pytest.approx(1)
 
 
@@ -91,9 +91,9 @@ def test_top_1_draws_the_likeliest(shared: bool) -> None:
     logits = torch.randn(2, CODES, 8, 8, generator=seeded(0))
     steps: list[Step] = []
     sample(
-        torch.full((2, 8, 8), MASK), masked_only(lambda tokens, index: logits), mask_ratios(4),
+        torch.full((2, 8, 8), MASK), masked_only(lambda tokens, index: logits), Schedule.named("cosine", 4),
         SharedDraws(seeded(0)) if shared else PerImageDraws([0, 1]),
-        mask_token_id=MASK, temperatures=torch.full((4,), 2.0), on_step=steps.append, narrow=narrower(1.0, 1, 1.0),
+        mask_token_id=MASK, temperature=(2.0, 2.0), on_step=steps.append, logits_filter=logits_filter(1.0, 1, 1.0),
     )  # fmt: skip
     assert all(torch.equal(step.predicted, logits.argmax(1)) for step in steps)
 
@@ -105,8 +105,8 @@ def test_the_cells_to_keep_are_chosen_by_the_unfiltered_probability() -> None:
     steps: list[Step] = []
     sample(
         torch.full((1, 8, 8), MASK), masked_only(lambda tokens, index: logits),
-        mask_ratios(2, "linear"), PerImageDraws([0]),
-        mask_token_id=MASK, temperatures=torch.zeros(2), on_step=steps.append, narrow=narrower(0.5, 1, 1.0),
+        Schedule.named("linear", 2), PerImageDraws([0]),
+        mask_token_id=MASK, temperature=(0.0, 0.0), on_step=steps.append, logits_filter=logits_filter(0.5, 1, 1.0),
     )  # fmt: skip
     assert (steps[0].tokens[:, :4] == 5).all() and (steps[0].tokens[:, 4:] == MASK).all()
     assert (steps[1].tokens[:, 4:] == 7).all()
@@ -163,14 +163,15 @@ def test_the_settings_draw_the_picture_again(model: AmusedModel, options: dict[s
 )
 def test_weights(cfg: float, schedule: str, start: int, weights: list[float]) -> None:
     """The interval holds the steps that begin in it: at 0.2 and 0.4, but not at its end, 0.6."""
-    assert cfg_weights(cfg, schedule, 5, start, (0.2, 0.6)) == weights
+    assert cfg_weights(cfg, schedule, Schedule.named("cosine", 5, start), (0.2, 0.6)) == weights
 
 
 def test_ends_of_the_weights() -> None:
-    assert cfg_weights(7.0, "interval", 1000) == cfg_weights(7.0, "constant", 1000) == [7.0] * 1000
-    assert cfg_weights(7.0, "ramp", 1) == [1.0]
+    long, short = Schedule.named("cosine", 1000), Schedule.named("cosine", 1)
+    assert cfg_weights(7.0, "interval", long) == cfg_weights(7.0, "constant", long) == [7.0] * 1000
+    assert cfg_weights(7.0, "ramp", short) == [1.0]
     with pytest.raises(AmusedError, match="cfg_schedule is 'x'; allowed are constant, ramp, interval"):
-        cfg_weights(7.0, "x", 4)
+        cfg_weights(7.0, "x", short)
 
 
 @pytest.mark.parametrize(
@@ -189,14 +190,11 @@ def test_ends_of_the_weights() -> None:
     ],
     ids=str,
 )
-def test_passes_of_the_network(
-    model: AmusedModel, picture: Tensor, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], rows: list[int]
-) -> None:
+def test_passes_of_the_network(model: AmusedModel, picture: Tensor, options: dict[str, Any], rows: list[int]) -> None:
     """Rows of each call: a step without guidance leaves out the unconditional one."""
     seen: list[int] = []
-    monkeypatch.setattr(model, "reuse", False)
     hook = model.transformer.embed.register_forward_hook(lambda module, given, out: seen.append(len(given[0])))
-    run(model, image=picture if "strength" in options else None, **options)
+    run(model, image=picture if "strength" in options else None, reuse=False, **options)
     hook.remove()
     assert seen == rows
 

@@ -692,7 +692,7 @@ def test_learning_rates() -> None:
 
 
 def test_presets_are_those_of_the_paper_and_of_diffusers() -> None:
-    from amused_core.config import UVitConfig
+    from amused_core.networks.uvit.config import UVitConfig
 
     small = UVitConfig(hidden_size=256)
     configs = {"256": UVitConfig(), "512": UVitConfig(downsample=True, upsample=True), "embedded": small}

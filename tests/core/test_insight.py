@@ -14,7 +14,7 @@ from amused_core.insight.attention import AttentionMeter, to_grid
 from amused_core.insight.cells import DARK, LIGHT, cell_size, enlarge, paint_undecided
 from amused_core.sampling.loop import sample
 from amused_core.sampling.randomness import PerImageDraws
-from amused_core.sampling.schedule import mask_ratios, temperatures
+from amused_core.sampling.schedule import Schedule
 from tests.core.fakes import masked_only
 
 CODES, MASK = 16, 99
@@ -34,11 +34,10 @@ def sharp(tokens: Tensor, index: int) -> Tensor:
 
 def record(predict: Any, tokens: Tensor, steps: int = 4, **more: Any) -> insight.Trace:
     """A recorded run of a fake model."""
-    ratios, recorder = mask_ratios(steps, "linear"), insight.Recorder(CODES)
-    warm, draws = temperatures(ratios, (2.0, 0.0)), PerImageDraws(range(len(tokens)))
-    more["on_step"] = recorder
+    schedule, recorder = Schedule.named("linear", steps), insight.Recorder(CODES)
+    draws, more["on_step"] = PerImageDraws(range(len(tokens))), recorder
     return recorder.trace(
-        sample(tokens, masked_only(predict), ratios, draws, mask_token_id=MASK, temperatures=warm, **more)
+        sample(tokens, masked_only(predict), schedule, draws, mask_token_id=MASK, temperature=(2.0, 0.0), **more)
     )
 
 
@@ -54,7 +53,7 @@ def made(order: list[int], steps: int = 3, **more: Any) -> insight.Trace:
 
 def test_order_is_that_of_the_steps() -> None:
     seen: list[Tensor] = []
-    ratios, recorder = mask_ratios(5, "cosine"), insight.Recorder(CODES)
+    schedule, recorder = Schedule.named("cosine", 5), insight.Recorder(CODES)
 
     def on_step(step: Step) -> None:
         recorder(step)
@@ -62,9 +61,8 @@ def test_order_is_that_of_the_steps() -> None:
 
     tokens = torch.full((2, 4, 6), MASK)
     tokens[:, 0] = 3
-    warm = temperatures(ratios, (2.0, 0.0))
-    more = {"mask_token_id": MASK, "temperatures": warm, "on_step": on_step}
-    trace = recorder.trace(sample(tokens, masked_only(flat), ratios, PerImageDraws([0, 1]), **more))
+    more = {"mask_token_id": MASK, "temperature": (2.0, 0.0), "on_step": on_step}
+    trace = recorder.trace(sample(tokens, masked_only(flat), schedule, PerImageDraws([0, 1]), **more))
     order = insight.order_map(trace)
     assert trace.steps == 5 and (order[:, 0] == 0).all() and order.max() == 5
     for index, after in enumerate(seen):
@@ -89,9 +87,9 @@ def test_a_sure_model_has_none() -> None:
 
 def test_an_unfinished_run() -> None:
     """Cells still masked at the end come after the last step."""
-    recorder, ratios = insight.Recorder(CODES), torch.tensor([1.0, 0.75, 0.5])
-    more = {"mask_token_id": MASK, "temperatures": torch.ones(2), "on_step": recorder}
-    tokens = sample(torch.full((1, 4, 4), MASK), masked_only(flat), ratios, PerImageDraws([0]), **more)
+    recorder, schedule = insight.Recorder(CODES), Schedule.from_ratios(torch.tensor([1.0, 0.75, 0.5]))
+    more = {"mask_token_id": MASK, "temperature": (1.0, 1.0), "on_step": recorder}
+    tokens = sample(torch.full((1, 4, 4), MASK), masked_only(flat), schedule, PerImageDraws([0]), **more)
     order = insight.order_map(recorder.trace(tokens))
     assert order.unique(return_counts=True)[1].tolist() == [4, 4, 8] and (order[tokens == MASK] == 3).all()
 
@@ -121,9 +119,9 @@ def test_a_step_that_was_not(step: int) -> None:
 
 def test_measures_end_with_their_step() -> None:
     kept: list[Step] = []
-    ratios = mask_ratios(2, "linear")
-    more = {"mask_token_id": MASK, "temperatures": torch.zeros(2), "on_step": kept.append}
-    sample(torch.full((1, 2, 2), MASK), masked_only(flat), ratios, PerImageDraws([0]), **more)
+    schedule = Schedule.named("linear", 2)
+    more = {"mask_token_id": MASK, "temperature": (0.0, 0.0), "on_step": kept.append}
+    sample(torch.full((1, 2, 2), MASK), masked_only(flat), schedule, PerImageDraws([0]), **more)
     with pytest.raises(AmusedError, match="only while on_step runs"):
         _ = kept[0].measures.entropy
 

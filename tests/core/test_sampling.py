@@ -8,9 +8,10 @@ from torch import Tensor
 
 from amused_core import AmusedError, Step
 from amused_core.sampling.guidance import guide
-from amused_core.sampling.loop import remask, sample
+from amused_core.sampling.loop import sample
 from amused_core.sampling.randomness import Draws, PerImageDraws, SharedDraws, seeded
-from amused_core.sampling.schedule import SCHEDULES, mask_ratios, temperatures
+from amused_core.sampling.schedule import SCHEDULES, Schedule, mask_ratios
+from amused_core.sampling.start import start_tokens
 from tests.core.fakes import Grid, masked_only
 
 CODES, MASK = 16, 99
@@ -35,10 +36,9 @@ def run(
     tokens: Tensor, predict: Grid, steps: int = 8, schedule: str = "cosine", draws: Draws | None = None, **more
 ) -> Tensor:
     ratios = more.pop("ratios", None)
-    ratios = mask_ratios(steps, schedule) if ratios is None else ratios
+    part = Schedule.named(schedule, steps) if ratios is None else Schedule.from_ratios(ratios)
     draws = draws or PerImageDraws(range(len(tokens)))
-    warm = temperatures(ratios, (2.0, 0.0))
-    return sample(tokens, masked_only(predict), ratios, draws, mask_token_id=MASK, temperatures=warm, **more)
+    return sample(tokens, masked_only(predict), part, draws, mask_token_id=MASK, temperature=(2.0, 0.0), **more)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -212,20 +212,20 @@ def test_the_surest_come_first() -> None:
 
     steps: list[Step] = []
     sample(
-        masked(), masked_only(predict), mask_ratios(2, "linear"), PerImageDraws([0]),
-        mask_token_id=MASK, temperatures=torch.zeros(2), on_step=steps.append,
+        masked(), masked_only(predict), Schedule.named("linear", 2), PerImageDraws([0]),
+        mask_token_id=MASK, temperature=(0.0, 0.0), on_step=steps.append,
     )  # fmt: skip
     first = steps[0].tokens[0]
     assert (first[:4] == 5).all()
 
 
-def test_remask_counts() -> None:
+def test_start_counts() -> None:
     tokens = torch.zeros(2, 8, 8, dtype=torch.int64)
     region = torch.zeros(2, 8, 8, dtype=torch.bool)
     region[1, :2] = True
-    out = remask(tokens, torch.tensor(0.5), PerImageDraws([0, 1]), MASK)
+    out = start_tokens(tokens, 0.5, PerImageDraws([0, 1]), MASK)
     assert (out == MASK).flatten(1).sum(-1).tolist() == [32, 32]
-    out = remask(tokens, torch.tensor(0.5), PerImageDraws([0, 1]), MASK, region)
+    out = start_tokens(tokens, 0.5, PerImageDraws([0, 1]), MASK, region)
     assert (out == MASK).flatten(1).sum(-1).tolist() == [0, 8] and (tokens == 0).all()
 
 

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from amused_core import AmusedError, AmusedModel, load_model
-from amused_core.networks import int8, kernels, prompted
-from amused_core.networks.int8 import Int8Linear, int8_problem, int8_twin
+from amused_core.networks import int8, kernels, predictor
+from amused_core.networks.encoded_prompt import encode_prompts
+from amused_core.networks.int8 import Int8Linear, int8_problem, quantized_copy
 from amused_core.networks.layers import Conv2d
-from amused_core.networks.prompted import PromptMemory, fingerprint, told
+from amused_core.networks.prompt_cache import PromptCache
+from amused_core.sampling.schedule import Schedule
 from tests import loras
 from tests.core.refusals import refused
 
@@ -192,7 +194,7 @@ def test_int8_weights_have_a_scale_for_each_output() -> None:
 def test_the_twin_shares_all_weights_and_the_text(own: AmusedModel) -> None:
     """Only what runs in every step is in 8 bits; what a prompt stands for is exact."""
     uvit = own.transformer
-    twin = int8_twin(uvit, fingerprint(uvit))
+    twin = quantized_copy(uvit)
     mine = {id(weight) for weight in uvit.parameters()}
     assert {id(weight) for weight in twin.parameters()} < mine
     assert not any(isinstance(module, Int8Linear) for module in uvit.modules())
@@ -218,15 +220,15 @@ def leaves(condition: Any) -> Iterator[Tensor]:
 
 def test_the_twin_is_built_once_and_anew_after_a_change(own: AmusedModel) -> None:
     uvit = own.transformer
-    twin = int8_twin(uvit, fingerprint(uvit))
+    twin = quantized_copy(uvit)
     uvit.attend = uvit.attend
-    assert int8_twin(uvit, fingerprint(uvit)) is twin
+    assert quantized_copy(uvit) is twin
     with torch.no_grad():
         uvit.get_parameter(QUERY).add_(1)
-    other = int8_twin(uvit, fingerprint(uvit))
+    other = quantized_copy(uvit)
     assert other is not twin
     uvit.get_parameter(QUERY).data.add_(1)
-    assert int8_twin(uvit, fingerprint(uvit)) is not other
+    assert quantized_copy(uvit) is not other
 
 
 def test_the_twin_takes_the_attention_of_the_moment(own: AmusedModel) -> None:
@@ -287,37 +289,34 @@ def test_int8_changes_some_tokens_and_nothing_else(model: AmusedModel) -> None:
 
 @pytest.mark.parametrize("reuse", [True, False])
 def test_cfg_every(own: AmusedModel, reuse: bool) -> None:
-    own.reuse = reuse
-    plain = run(own, steps=5)
-    assert torch.equal(plain, run(own, steps=5, cfg_every=1))
-    own._memory = PromptMemory()
+    plain = run(own, steps=5, reuse=reuse)
+    assert torch.equal(plain, run(own, steps=5, cfg_every=1, reuse=reuse))
+    own.prompt_cache.clear()
     for every, want in ((2, [2, 1, 2, 1, 2]), (3, [2, 1, 1, 2, 1]), (1000, [2, 1, 1, 1, 1])):
         with rows(own) as seen:
-            other = run(own, steps=5, cfg_every=every)
+            other = run(own, steps=5, cfg_every=every, reuse=reuse)
         assert seen == (want[1:] if reuse and every > 2 else want)
         assert not torch.equal(other, plain)
 
 
 def test_cfg_every_counts_guided_steps_alone(own: AmusedModel) -> None:
-    own.reuse = False
     with rows(own) as seen:
-        run(own, steps=6, cfg_interval=(0.3, 1.0), cfg_every=2)
-        run(own, steps=3, cfg=1.0, cfg_every=2)
+        run(own, steps=6, cfg_interval=(0.3, 1.0), cfg_every=2, reuse=False)
+        run(own, steps=3, cfg=1.0, cfg_every=2, reuse=False)
     assert seen == [1, 1, 2, 1, 2, 1] + [1, 1, 1]
 
 
 def test_the_difference_is_that_of_the_last_guided_step(own: AmusedModel) -> None:
     """As LazyMAR has it: features of the prompt alone, and `cfg - 1` times the difference found before."""
-    from amused_core.networks.prompted import predictor, told
-
-    cond, uncond = told(own.transformer, own.text, ["a cat", ""], 32, 32)
+    cond, uncond = encode_prompts(own.transformer, own.text, ["a cat", ""], 32, 32)
     one, two = torch.full((1, 8, 8), 71), torch.full((1, 8, 8), 71)
     one[0, :2], two[0, :4] = 5, 9
     cells = two == 71
     with torch.no_grad():
-        lazy = predictor(own.transformer, [cond], [uncond], [3.0, 3.0], 2)
-        lazy(one, 0, (one == 71).flatten().nonzero()[:, 0])
-        got = lazy(two, 1, cells.flatten().nonzero()[:, 0])
+        lazy = predictor.predictor(own.transformer, [cond], [uncond], [3.0, 3.0], 2)
+        first, second, *_ = Schedule.named("linear", 2).progress((0.0, 0.0))
+        lazy(one, first, (one == 71).flatten().nonzero()[:, 0])
+        got = lazy(two, second, cells.flatten().nonzero()[:, 0])
         logits = {
             (grid, row): own.transformer.mlm_layer(own.transformer.grid(tokens, row.condition))
             for grid, tokens in enumerate((one, two))
@@ -334,7 +333,7 @@ def test_rows_go_through_a_few_at_a_time(model: AmusedModel, most: int, seeding:
     settings = {"batch_size": 3, "negative_prompt": ["a", "b", "c"], "seeding": seeding}
     want = run(model, **settings)
     size = model.transformer.row_bytes(want)
-    monkeypatch.setattr(prompted, "KEPT_BYTES", most * size + size // 2)
+    monkeypatch.setattr(predictor, "KEPT_BYTES", most * size + size // 2)
     with rows(model) as seen:
         assert torch.equal(run(model, **settings), want)
     assert max(seen) == most
@@ -356,7 +355,7 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 32, 24)])
 def test_the_largest_activation_of_a_row(model: AmusedModel, shape: tuple[int, ...]) -> None:
     tokens = torch.zeros(shape, dtype=torch.int64)
-    condition = told(model.transformer, model.text, ["a cat"], 128, 128)[0].condition
+    condition = encode_prompts(model.transformer, model.text, ["a cat"], 128, 128)[0].condition
     with Largest() as seen:
         model.transformer.grid(tokens[:1], condition)
     assert seen.bytes == model.transformer.row_bytes(tokens)
@@ -398,9 +397,9 @@ def test_the_first_step_is_shared(model_name: str, request: pytest.FixtureReques
     with rows(model) as seen:
         first, second = (run(model, batch_size=4, seed=seed) for seed in (3, 9))
     assert seen == [2, 8, 8, 8] + [8, 8, 8]
-    model.reuse = False
     with rows(model) as seen:
-        assert torch.equal(first, run(model, batch_size=4)) and torch.equal(second, run(model, batch_size=4, seed=9))
+        again = [run(model, batch_size=4, seed=seed, reuse=False) for seed in (3, 9)]
+    assert torch.equal(first, again[0]) and torch.equal(second, again[1])
     assert seen == [8] * 8
 
 
@@ -408,8 +407,7 @@ def test_different_prompts_share_what_they_can(own: AmusedModel) -> None:
     with rows(own) as seen:
         got = run(own, prompt=["a cat", "a dog", "a cat"], seed=[1, 2, 3])
     assert seen == [3, 6, 6, 6]
-    own.reuse = False
-    assert torch.equal(got, run(own, prompt=["a cat", "a dog", "a cat"], seed=[1, 2, 3]))
+    assert torch.equal(got, run(own, prompt=["a cat", "a dog", "a cat"], seed=[1, 2, 3], reuse=False))
 
 
 def test_other_sizes_and_starts_are_not_mixed_up(own: AmusedModel, folder: Path, picture: Tensor) -> None:
@@ -422,8 +420,7 @@ def test_other_sizes_and_starts_are_not_mixed_up(own: AmusedModel, folder: Path,
     ]
     got = [run(own, **more) for more in [*settings, *settings]]
     fresh = load_model(folder)
-    fresh.reuse = False
-    assert all(map(torch.equal, got, [run(fresh, **more) for more in [*settings, *settings]]))
+    assert all(map(torch.equal, got, [run(fresh, reuse=False, **more) for more in [*settings, *settings]]))
 
 
 def in_place(model: AmusedModel) -> None:
@@ -473,13 +470,12 @@ def test_loras_are_noticed(folder: Path, tmp_path: Path, int8: bool) -> None:
 
 
 def test_only_the_last_prompts_are_kept(own: AmusedModel) -> None:
-    for index in range(3 * PromptMemory.KEPT):
+    for index in range(3 * PromptCache.SIZE):
         run(own, prompt=f"a cat {index}", steps=1)
-    assert len(own._memory._known) == PromptMemory.KEPT
-    prompts = [f"a dog {index}" for index in range(2 * PromptMemory.KEPT)]
+    assert len(own.prompt_cache._prompts) == PromptCache.SIZE
+    prompts = [f"a dog {index}" for index in range(2 * PromptCache.SIZE)]
     many = run(own, prompt=prompts, steps=2)
-    own.reuse = False
-    assert torch.equal(many, run(own, prompt=prompts, steps=2))
+    assert torch.equal(many, run(own, prompt=prompts, steps=2, reuse=False))
 
 
 @pytest.mark.parametrize("value", ["yes", 1, 0.0, []])

@@ -15,7 +15,7 @@ from amused_core import AmusedModel
 from amused_core.pipelines.draws import RowDraws
 from amused_core.sampling.loop import sample
 from amused_core.sampling.randomness import PerImageDraws, seeded
-from amused_core.sampling.schedule import mask_ratios, temperatures
+from amused_core.sampling.schedule import Schedule
 from tests.core.fakes import masked_only
 
 # What has to know numbers that only the device has: values, or how large a result is.
@@ -127,8 +127,8 @@ def test_one_wait_a_step(
 def test_one_wait_with_a_generator_for_each_picture(make: Callable[..., Any]) -> None:
     def run(**more: Any) -> None:
         model = masked_only(lambda tokens, index: torch.randn(2, 16, 8, 8, generator=seeded(index)))
-        draws, ratios = make([seeded(1), seeded(2)]), mask_ratios(6)
-        settings = {"mask_token_id": 99, "temperatures": temperatures(ratios, (2.0, 0.0))}
-        sample(torch.full((2, 8, 8), 99), model, ratios, draws, **settings, **more)
+        draws, schedule = make([seeded(1), seeded(2)]), Schedule.named("cosine", 6)
+        settings = {"mask_token_id": 99, "temperature": (2.0, 0.0)}
+        sample(torch.full((2, 8, 8), 99), model, schedule, draws, **settings, **more)
 
     assert waits_of(run) == [["nonzero"]] * 5

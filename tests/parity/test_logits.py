@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import UVit2DModel
 
-from amused_core.config import UVitConfig
-from amused_core.networks.transformer import UVit
+from amused_core.networks.uvit import UVit
+from amused_core.networks.uvit.config import UVitConfig
 from amused_core.pipelines.shared import shared_uvit
 from tests.tiny import CODES, MASK_ID, tiny_transformer
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ..prompted import fingerprint
+from ..weights import weights_version
 from .blocks import Ending, Resnet, Upsample
 from .spare import Spare
 from .winograd import WinogradConv, WinogradUpsample, winograd_bytes
@@ -35,7 +35,7 @@ def fast_decoder(vq: Any) -> nn.Module | None:
         return None
     if "decode" in vars(vq) or any(map(_touched, vq.decoder.modules())):
         return None
-    state = fingerprint(vq.decoder)
+    state = weights_version(vq.decoder)
     known = _built.get(vq)
     if known is None or known[0] != state:
         known = _built[vq] = (state, _twin(vq.decoder, _budget()))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...networks.transformer import UVit
+from ...networks.uvit import UVit
 from .masked import MaskedTrainer
 from .networks import MASK_ID
 from .refine import load_refined

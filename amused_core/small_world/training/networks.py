@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from ...config import UVitConfig
 from ...networks.attention import sdpa
-from ...networks.transformer import UVit
+from ...networks.uvit import UVit
+from ...networks.uvit.config import UVitConfig
 from .tokenizer import MAX_LENGTH
 
 CODES, MASK_ID = 1024, 1024

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...config import UVitConfig
+from ...sampling.schedule import Progress
 from ..attention import Attend, sdpa
 from ..layers import TORCH_LAYERS, Layers
+from .config import UVitConfig
 from .ends import LogitsHead, PairCondition, TokenEmbed, UVitBlock
 from .trunk import LayerCondition, TransformerLayer, sinusoid
 
@@ -99,6 +100,16 @@ class UVit(nn.Module):
         """
         return self.mlm_layer(self.grid(tokens, self.condition(text, pooled, micro), options))
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.encoder_proj.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.encoder_proj.weight.dtype
+
     def condition(self, text: Tensor, pooled: Tensor, micro: Tensor) -> Condition:
         """The part of `forward` that does not depend on the tokens."""
         text = self.encoder_proj_layer_norm(self.encoder_proj(text))
@@ -122,6 +133,20 @@ class UVit(nn.Module):
         x = self.project_from_hidden(self.project_from_hidden_norm(hidden))
         x = self.up_block(x.transpose(1, 2).unflatten(2, size), given.up, self.attend, options)
         return x[..., : tokens.shape[-2], : tokens.shape[-1]]
+
+    def features(
+        self,
+        tokens: Tensor,
+        condition: Condition,
+        progress: Progress | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Tensor:
+        """See `Transformer.features`; aMUSEd's does not look at the progress."""
+        return self.mlm_layer.features(self.grid(tokens, condition, options))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """See `Transformer.logits`."""
+        return self.mlm_layer.logits(features[None, :, None])[0, :, :, 0].T
 
     def row_bytes(self, tokens: Tensor) -> int:
         """The largest activation that a row of `tokens` [B,h,w] has on its way through `grid`."""

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...config import UVitConfig
 from ..attention import Attend
 from ..layers import Layers
+from .config import UVitConfig
 from .trunk import Attention, KeysValues, Modulation
 
 
@@ -79,11 +79,11 @@ class TextBlock(nn.Module):
         self.norm2 = layers.RMSNorm(dim, 1e-6, **kw)
         self.attn2 = Attention(dim, heads, "attn2", bias, dropout, layers, **kw)
 
-    def look_at(self, text: Tensor) -> tuple[KeysValues, KeysValues]:
+    def project_kv(self, text: Tensor) -> tuple[KeysValues, KeysValues]:
         """`text` [B,L,H] -> what the two attentions see."""
         if self.kv_mapper is not None:
             text = self.kv_mapper(F.silu(text))
-        return self.attn1.look_at(text), self.attn2.look_at(text)
+        return self.attn1.project_kv(text), self.attn2.project_kv(text)
 
     def forward(self, x: Tensor, given: PairCondition, attend: Attend, options: dict[str, Any]) -> Tensor:
         """`x` [B,N,C] -> [B,N,C]."""
@@ -119,7 +119,7 @@ class UVitBlock(nn.Module):
     def condition(self, text: Tensor, cond: Tensor) -> tuple[PairCondition, ...]:
         """`text` [B,L,H], `cond` [B,H] after SiLU -> all that the pairs take from them."""
         pairs = zip(self.res_blocks, self.attention_blocks, strict=True)
-        return tuple(PairCondition(res.modulation(cond), *attention.look_at(text)) for res, attention in pairs)
+        return tuple(PairCondition(res.modulation(cond), *attention.project_kv(text)) for res, attention in pairs)
 
     def forward(self, x: Tensor, given: tuple[PairCondition, ...], attend: Attend, options: dict[str, Any]) -> Tensor:
         """`x` [B,C,h,w] -> [B,C,h',w']."""

@@ -8,9 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...config import UVitConfig
-from ..attention import Attend
+from ..attention import OBSERVER, Attend
 from ..layers import Layers
+from .config import UVitConfig
+
+# The name of the attention to the text.
+TEXT = "attn2"
 
 
 class KeysValues(NamedTuple):
@@ -48,13 +51,15 @@ class Attention(nn.Module):
         self.to_v = layers.Linear(dim, dim, bias=bias, **kw)
         self.to_out = nn.ModuleList([layers.Linear(dim, dim, bias=bias, **kw), nn.Dropout(dropout)])
 
-    def look_at(self, context: Tensor) -> KeysValues:
+    def project_kv(self, context: Tensor) -> KeysValues:
         """Keys and values of `context` [B,M,C]."""
         return KeysValues(self.to_k(context), self.to_v(context))
 
     def forward(self, x: Tensor, seen: KeysValues | None, attend: Attend, options: dict[str, Any]) -> Tensor:
         """`x` [B,N,C], `seen` what it looks at (None: itself) -> [B,N,C]."""
-        q, (k, v) = self.to_q(x), self.look_at(x) if seen is None else seen
+        q, (k, v) = self.to_q(x), self.project_kv(x) if seen is None else seen
+        if self.name == TEXT and OBSERVER in options:
+            options[OBSERVER](q, k, self.heads, options)
         out = attend(q, k, v, self.heads, self.name, options)
         return self.to_out[1](self.to_out[0](out))
 
@@ -120,7 +125,7 @@ class TransformerLayer(nn.Module):
     def condition(self, text: Tensor, cond: Tensor) -> LayerCondition:
         """`text` [B,L,C], `cond` [B,C] after SiLU -> all that `forward` takes from them."""
         norms = (norm.modulation(cond) for norm in (self.norm1, self.norm2, self.norm3))
-        return LayerCondition(*norms, self.attn2.look_at(text))
+        return LayerCondition(*norms, self.attn2.project_kv(text))
 
     def forward(self, x: Tensor, given: LayerCondition, attend: Attend, options: dict[str, Any]) -> Tensor:
         """`x` [B,N,C] -> [B,N,C]."""

@@ -1,0 +1,48 @@
+"""What the config files of a checkpoint say, and whether its parts fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import CheckpointError
+from ..networks.uvit.config import UVitConfig
+from ..sampling.schedule import SCHEDULES
+
+
+def read_scheduler(config: Mapping[str, Any], uvit: UVitConfig) -> tuple[int, str]:
+    """Mask token id and masking schedule of an `AmusedScheduler`'s config.
+
+    Raises:
+        CheckpointError: an id that is no mask token of the U-ViT, or an unknown schedule.
+    """
+    mask_token_id, schedule = config.get("mask_token_id"), config.get("masking_schedule", "cosine")
+    whole = isinstance(mask_token_id, int) and not isinstance(mask_token_id, bool)
+    if not whole or not uvit.codebook_size <= mask_token_id < uvit.vocab_size:
+        raise CheckpointError(
+            f"The scheduler's mask_token_id is {mask_token_id!r}; allowed are {uvit.codebook_size} to "
+            f"{uvit.vocab_size - 1}, the ids above the transformer's codebook."
+        )
+    if schedule not in SCHEDULES:
+        raise CheckpointError(f"The scheduler's masking_schedule is {schedule!r}; allowed are {', '.join(SCHEDULES)}.")
+    return mask_token_id, schedule
+
+
+def read_factor(vqvae: Mapping[str, Any]) -> int:
+    """Pixels per side of a token's cell, from a `VQModel`'s config: one halving between two blocks."""
+    blocks = vqvae.get("block_out_channels")
+    if not isinstance(blocks, (list, tuple)) or not blocks:
+        raise CheckpointError(f"The vqvae's block_out_channels is {blocks!r}; it must be a list of channel counts.")
+    return 2 ** (len(blocks) - 1)
+
+
+def check_fit(uvit: UVitConfig, vqvae: Mapping[str, Any], text: Mapping[str, Any]) -> None:
+    """Raises `CheckpointError` unless VQ and text encoder have the sizes that the U-ViT was made for."""
+    for ours, theirs, found in (
+        ("codebook_size", "vqvae's num_vq_embeddings", vqvae.get("num_vq_embeddings")),
+        ("encoder_hidden_size", "text_encoder's hidden_size", text.get("hidden_size")),
+        ("cond_embed_dim", "text_encoder's projection_dim", text.get("projection_dim")),
+    ):
+        wanted = getattr(uvit, ours)
+        if found != wanted:
+            raise CheckpointError(f"The {theirs} is {found!r}, but the transformer's {ours} is {wanted}.")

@@ -1,0 +1,115 @@
+"""Every sampling setting, once: its name, default, range and help. All that shows or takes settings derives from here.
+
+The command's options, the sweeps of `amused eval`, the nodes' widgets, the settings that a checkpoint recommends and
+those in a picture's metadata are the fields of `SamplingSettings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .errors import AmusedError
+from .sampling.guidance import CFG_SCHEDULES
+from .sampling.schedule import MAX_STEPS, SCHEDULES
+from .values import Choice, Interval, Number, NumberPair, Switch, Value, Whole
+
+
+def _setting(default: Any, value: Value, help: str) -> Any:
+    return field(default=default, metadata={"value": value, "help": help})
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How a run samples. The defaults are neutral; a checkpoint recommends its own, which `None` stands for.
+
+    A new setting is a field here and the code that uses it.
+    """
+
+    steps: int = _setting(12, Whole(1, MAX_STEPS), "steps of the whole schedule; 12 is what aMUSEd was made for")
+    cfg: float = _setting(4.0, Number(0, 100), "guidance: how closely the picture follows the prompt; 1 is none")
+    temperature: tuple[float, float] = _setting(
+        (2.0, 0.0),
+        NumberPair(0, 100, second=0.01),
+        "randomness in the choice of the tokens to keep, at the first and the last step",
+    )
+    schedule: str = _setting("cosine", Choice(tuple(SCHEDULES)), "how the mask ratio falls")
+    cfg_schedule: str = _setting("constant", Choice(CFG_SCHEDULES), "guidance over the run")
+    cfg_interval: tuple[float, float] = _setting(
+        (0.0, 1.0), Interval(), "the part of the run with guidance, as shares of the schedule; implies 'interval'"
+    )
+    sampling_temperature: float = _setting(
+        1.0, Number(0.01, 10), "randomness in the draw of each token; 1 is the model's probabilities"
+    )
+    top_k: int = _setting(0, Whole(0, None), "draw each token from this many likeliest codes; 0 is all")
+    top_p: float = _setting(
+        1.0, Number(0, 1, above=True), "draw each token from the likeliest codes that reach this probability; 1 is all"
+    )
+    int8: bool = _setting(False, Switch(), "8-bit matrix products: faster, on a CPU in fp32 only")
+    cfg_every: int = _setting(
+        1, Whole(1, MAX_STEPS), "run the negative prompt in the first of this many guided steps only; 1 is exact"
+    )
+
+
+@dataclass(frozen=True)
+class Recommended(SamplingSettings):
+    """The settings and the size in pixels that a checkpoint is at its best with."""
+
+    width: int = 512
+    height: int = 512
+
+
+VALUES: dict[str, Value] = {item.name: item.metadata["value"] for item in fields(SamplingSettings)}
+HELP: dict[str, str] = {item.name: item.metadata["help"] for item in fields(SamplingSettings)}
+# Fewer steps, and guidance only while the layout of the picture is decided; measured in docs/speed.md.
+FAST = {"steps": 8, "cfg_interval": (0.0, 0.5), "int8": True}
+
+
+def check_settings(settings: Mapping[str, Any], codebook_size: int) -> dict[str, Any]:
+    """The same settings in their own types.
+
+    Raises:
+        AmusedError: an unknown name, or a value out of range.
+    """
+    unknown = [name for name in settings if name not in VALUES]
+    if unknown:
+        raise AmusedError(f"The setting {unknown[0]!r} is unknown; allowed are {', '.join(VALUES)}.")
+    return {name: VALUES[name].check(value, name, codebook_size) for name, value in settings.items()}
+
+
+def resolve_settings(
+    recommended: SamplingSettings,
+    settings: Mapping[str, Any],
+    codebook_size: int,
+    *,
+    masked: bool = False,
+    fast: bool = False,
+    int8_works: bool = True,
+) -> SamplingSettings:
+    """Settings for one run, every `None` filled in.
+
+    Args:
+        recommended: what the checkpoint is at its best with.
+        settings: values by name; what is missing or None is left to `fast`, then to `recommended`.
+        codebook_size: the most that `top_k` may be.
+        masked: the run draws inside a mask; it falls linearly then, whatever the checkpoint's schedule, as in
+            diffusers' `AmusedInpaintPipeline`.
+        fast: fill in `FAST` first.
+        int8_works: whether `fast` may switch `int8` on.
+
+    Raises:
+        AmusedError: an unknown name, or a value out of range.
+    """
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    if fast:
+        fill = {**FAST, "int8": int8_works}
+        if "cfg_schedule" in chosen:
+            del fill["cfg_interval"]
+        chosen = {**fill, **chosen}
+    if "cfg_interval" in chosen:
+        chosen.setdefault("cfg_schedule", "interval")
+    if masked:
+        chosen.setdefault("schedule", "linear")
+    defaults = {name: getattr(recommended, name) for name in VALUES}
+    return SamplingSettings(**{**defaults, **check_settings(chosen, codebook_size)})
