@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import comfy.k_diffusion.sampling
 import comfy.latent_formats
@@ -24,6 +25,14 @@ def takes_options(function: Callable[..., Tensor]) -> bool:
     """Whether an attention takes `transformer_options`; those before 0.3.60 do not."""
     parameters = inspect.signature(function).parameters.values()
     return any(p.kind is p.VAR_KEYWORD or p.name == "transformer_options" for p in parameters)
+
+
+def prepare_state(patcher: Any, timestep: Tensor, options: dict[str, Any]) -> None:
+    """Tells the callbacks of other nodes that a step begins; versions since 0.3.76 hand them the run's options."""
+    if "model_options" in inspect.signature(patcher.prepare_state).parameters:
+        patcher.prepare_state(timestep, options)
+    else:
+        patcher.prepare_state(timestep)
 
 
 def register_sampler(name: str, sampler: Callable[..., Tensor], scheduler: Callable[..., Tensor]) -> None:

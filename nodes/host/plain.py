@@ -11,7 +11,7 @@ from comfy.model_management import get_free_memory
 from comfy.patcher_extension import CallbacksMP, WrappersMP, get_all_callbacks, get_all_wrappers
 from torch import Tensor
 
-from . import checks
+from . import checks, compat
 from .latent_format import tokens_to_codes
 
 # What ComfyUI calls between a sampler and the model, and where other nodes may change what the model is.
@@ -45,7 +45,7 @@ def plain_prompts(
     parts = [comfy.samplers.get_area_and_mult(conds[index][0], codes, timestep) for index in given]
     if not all(comfy.samplers.cond_equal_size(parts[0].conditioning, part.conditioning) for part in parts):
         return executor(model, conds, x, timestep, options)  # Texts of very different length run one by one.
-    model.current_patcher.prepare_state(timestep)
+    compat.prepare_state(model.current_patcher, timestep, options)
     joined = comfy.samplers.cond_cat([part.conditioning for part in parts])
     joined["tokens"] = tokens.repeat(len(given), 1, 1)
     joined["transformer_options"] = {

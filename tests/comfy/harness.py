@@ -87,7 +87,7 @@ class Comfy:
     def fresh(self) -> None:
         """A new executor with empty caches."""
         wanted = inspect.signature(self.execution.PromptExecutor.__init__).parameters
-        kw = {"cache_args": {"lru": 0, "ram": 0}} if "cache_args" in wanted else {}
+        kw = {"cache_args": {"lru": 0, "ram": 0, "ram_inactive": 0}} if "cache_args" in wanted else {}
         self.executor = self.execution.PromptExecutor(self.server, **kw)
 
     def module(self, name: str) -> ModuleType:
