@@ -8,16 +8,17 @@ takes from the prompts is worked out at the start and goes with the run.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.samplers
+import torch
 from torch import Tensor
 
 from ...amused_core.prompted import Prompted, prompted
 from ...amused_core.prompted import predictor as core_predictor
 from ...amused_core.sampling import Predict
 from ...amused_core.text import TextEmbedding
-from . import plain
+from . import compat, plain
 from .speed import SparedGuidance
 from .uvit import INT8, HostUVit
 
@@ -28,6 +29,18 @@ _TRANSFORMER_OPTIONS = {"wrappers", "callbacks", "sample_sigmas", INT8}
 _METHODS = ("__call__", "outer_predict_noise", "predict_noise")
 _FUNCTIONS = ("sampling_function", "calc_cond_batch", "cfg_function")
 _PARTS = ("c_crossattn", "y", "micro")
+
+
+class Run(NamedTuple):
+    """What the core's predictor needs of a run: the parts of the positive prompt, and of the negative one if wanted."""
+
+    model: Any
+    uvit: HostUVit
+    texts: list[list[Tensor]]
+    weights: list[float]
+    every: int
+    options: dict[str, Any]
+    device: torch.device
 
 
 def predictor(
@@ -42,6 +55,24 @@ def predictor(
         ratios: float32 [steps+1].
         shape: (B,h,w) of the tokens.
     """
+    run = compat.quickly(_read, wrapped, options, weights, ratios, shape)
+    if run is None:
+        return None
+    facts = run.model.facts
+    cond, *uncond = ([_told(run, text)] * shape[0] for text in run.texts)
+    ask = core_predictor(run.uvit, cond, uncond[0] if uncond else None, run.weights, run.every, run.options)
+
+    def predict(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
+        # Our sampler has ids of its own for what is masked.
+        return ask(tokens.masked_fill(tokens >= facts.codebook_size, facts.mask_token_id), index, cells)
+
+    return predict
+
+
+def _read(
+    wrapped: Any, options: dict[str, Any], weights: list[float] | None, ratios: Tensor, shape: tuple[int, int, int]
+) -> Run | None:
+    """See `predictor`; only looks at what ComfyUI has."""
     if not _stock(wrapped, options):
         return None
     guider = wrapped.inner_model
@@ -59,20 +90,12 @@ def predictor(
     if any(text[0].shape != texts[0][0].shape for text in texts) or not plain.fits(model, planes, device):
         return None
     own = options["transformer_options"]
-    uvit = model.diffusion_model.chosen(own)
-    cond, *uncond = ([_told(model, uvit, text, device)] * shape[0] for text in texts)
-    ask = core_predictor(uvit, cond, uncond[0] if uncond else None, weights, every, own)
-
-    def predict(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
-        # Our sampler has ids of its own for what is masked.
-        return ask(tokens.masked_fill(tokens >= model.facts.codebook_size, model.facts.mask_token_id), index, cells)
-
-    return predict
+    return Run(model, model.diffusion_model.chosen(own), texts, weights, every, own, device)
 
 
-def _told(model: Any, uvit: HostUVit, parts: list[Tensor], device: Any) -> Prompted:
-    text, pooled, micro = model.cast(*parts, device)
-    return prompted(uvit, TextEmbedding(text, pooled), micro)[0]
+def _told(run: Run, parts: list[Tensor]) -> Prompted:
+    text, pooled, micro = run.model.cast(*parts, run.device)
+    return prompted(run.uvit, TextEmbedding(text, pooled), micro)[0]
 
 
 def _stock(wrapped: Any, options: dict[str, Any]) -> bool:
@@ -84,7 +107,7 @@ def _stock(wrapped: Any, options: dict[str, Any]) -> bool:
     return (
         all(getattr(type(guider), name, None) is getattr(stock, name) for name in _METHODS)
         and not any(name in vars(guider) for name in _METHODS)
-        and all(getattr(comfy.samplers, name).__module__ == comfy.samplers.__name__ for name in _FUNCTIONS)
+        and all(getattr(comfy.samplers, name).__module__ == "comfy.samplers" for name in _FUNCTIONS)
         and options.keys() <= _MODEL_OPTIONS
         and own.keys() <= _TRANSFORMER_OPTIONS
         and (spared is None or type(spared) is SparedGuidance)

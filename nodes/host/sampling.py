@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -141,6 +142,8 @@ def sample_latent(
     mask = latent.get("noise_mask")
     if schedule == "auto" and mask is not None:
         schedule = "linear"
+    if mask is not None:
+        mask = checks.mask_to_grid(mask, samples.shape[-2:])  # Newer versions shrink it before we see it again.
     sigmas = amused_sigmas(model, schedule, steps, denoise)
     if len(sigmas) == 0:
         return latent
@@ -151,21 +154,24 @@ def sample_latent(
     weights = cfg_weights(cfg, cfg_schedule, steps, start, recommended.cfg_interval)
     more["weights"] = None if cfg_schedule == "constant" else weights
     sampler = amused_sampler(temperature, seeding, [(seed + place) % 2**64 for place in places], **more)
-    tokens = comfy.sample.sample_custom(
+    # One level below `comfy.sample`, which newer versions may tell to hand on half precision.
+    tokens = comfy.samplers.sample(
         model,
         torch.ones_like(samples),
-        cfg,
-        sampler,
-        sigmas,
         positive,
         negative,
-        samples,
-        noise_mask=mask,
+        cfg,
+        model.load_device,
+        sampler,
+        sigmas,
+        model_options=model.model_options,
+        latent_image=samples,
+        denoise_mask=mask,
         callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    return {**latent, "samples": tokens}
+    return {**latent, "samples": tokens.to(comfy.model_management.intermediate_device())}
 
 
 def _through_comfyui(

@@ -135,6 +135,14 @@ class Comfy:
             if event == "execution_interrupted":
                 raise GraphError("interrupted", "interrupted")
 
+    def previews(self, method: str) -> None:
+        """Sets ComfyUI's preview method: "none", "auto", "latent2rgb" or "taesd"."""
+        import latent_preview
+        from comfy.cli_args import LatentPreviewMethod, args
+
+        args.preview_method = LatentPreviewMethod(method)
+        latent_preview.default_preview_method = args.preview_method  # Newer versions set it anew for each prompt.
+
     def _collect(self, node: SimpleNamespace, prompt: dict[str, Any]) -> None:
         if node.id in prompt:
             return
@@ -178,4 +186,6 @@ def _boot(harness: Comfy) -> tuple[ModuleType, ModuleType, str]:
             harness.on_progress(value)
 
     comfy.utils.set_progress_bar_global_hook(hook)
+    # Newer versions leave out progress that comes too fast for people.
+    comfy.utils.PROGRESS_THROTTLE_MIN_INTERVAL = comfy.utils.PROGRESS_THROTTLE_MIN_PERCENT = 0
     return nodes, execution, str(ROOT).replace(".", "_x_")
