@@ -29,6 +29,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.model_management.text_encoder_device()",
         "comfy.model_management.text_encoder_dtype(device)",
         "comfy.model_management.text_encoder_offload_device()",
+        "comfy.patcher_extension.CallbacksMP.ON_LOAD",
         "comfy.sd.CLIP(target, embedding_directory=, model_options=)",
         "comfy.sd1_clip.SD1ClipModel(device=, dtype=, model_options=, clip_model=)",
         "comfy.sd1_clip.SD1ClipModel.encode_token_weights(self, pairs)",

@@ -98,6 +98,12 @@ class Comfy:
         """A node; inputs are values, nodes (their first output) or (node, output index)."""
         return SimpleNamespace(class_type=class_type, inputs=inputs, id=uuid.uuid4().hex)
 
+    def defaults(self, class_type: str) -> dict[str, Any]:
+        """The defaults of a node's required widgets: newer versions of stock nodes have more of them."""
+        required = self.nodes.NODE_CLASS_MAPPINGS[class_type].INPUT_TYPES()["required"]
+        options = {name: entry[1] for name, entry in required.items() if len(entry) > 1}
+        return {name: entry["default"] for name, entry in options.items() if "default" in entry}
+
     def give(self, value: Any) -> SimpleNamespace:
         """A node that hands out `value`."""
         key = uuid.uuid4().hex
