@@ -1,4 +1,4 @@
-"""What is borrowed of ComfyUI: all of it is listed, is there, and takes what it is given; without it plain runs go on."""
+"""What is borrowed of ComfyUI: all of it is listed, is there, and takes what it is given; without it runs go on."""
 
 from __future__ import annotations
 
