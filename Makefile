@@ -1,10 +1,12 @@
 # make demo       a picture from the embedded model, drawn inside a real ComfyUI: output/demo.png
 # make ui         ComfyUI with this pack, left running
 # make test       every quick check        make test-full   also the slow ones and ComfyUI 0.3.52
+# make tokens     whether every example draws the same tokens in each ComfyUI
 # make lint       style                    make workflows   builds workflows/ anew
 # make bench-comfyui   what the pack costs inside ComfyUI: its start, and a step beyond the same without ComfyUI
 #
-# COMFYUI_DIR=/path/to/ComfyUI             use that ComfyUI for demo and ui; its own venv, or COMFYUI_PYTHON, runs it
+# COMFYUI_DIR=/path/to/ComfyUI             use that ComfyUI; its own venv, or COMFYUI_PYTHON, runs it for demo and ui,
+#                                          an environment on top of .venv for the tests, and where it has no venv
 # COMFYUI_ARGS=                            arguments of ComfyUI's main.py; --cpu unless you say otherwise
 
 SHELL := /bin/bash
@@ -25,15 +27,21 @@ FLOORS := 'diffusers==0.33.*' 'transformers==4.50.3'
 
 ifdef COMFYUI_DIR
   COMFYUI := $(abspath $(COMFYUI_DIR))
-  COMFYUI_PYTHON ?= $(firstword $(wildcard $(COMFYUI)/.venv/bin/python $(COMFYUI)/venv/bin/python) $(BIN)/python)
-  COMFYUI_READY := $(ROOT)/.comfyui/existing$(subst /,_,$(COMFYUI))
+  LAYER := $(ROOT)/.comfyui/layer$(subst /,_,$(COMFYUI))
+  TEST_PYTHON := $(LAYER)/bin/python
+  TEST_READY := $(LAYER)/.ready
+  COMFYUI_PYTHON ?= $(firstword $(wildcard $(COMFYUI)/.venv/bin/python $(COMFYUI)/venv/bin/python) $(TEST_PYTHON))
+  LINKED := $(ROOT)/.comfyui/existing$(subst /,_,$(COMFYUI))
+  COMFYUI_READY := $(if $(filter $(TEST_PYTHON),$(COMFYUI_PYTHON)),$(TEST_READY),$(LINKED))
 else
   COMFYUI := $(ROOT)/.comfyui/$(NEWEST)/ComfyUI
   COMFYUI_PYTHON ?= $(BIN)/python
   COMFYUI_READY := $(ROOT)/.comfyui/$(NEWEST)/.ready
+  TEST_PYTHON := $(BIN)/python
+  TEST_READY := $(COMFYUI_READY)
 endif
 
-.PHONY: demo ui test test-full lint workflows bench-comfyui clean
+.PHONY: demo ui test test-full tokens lint workflows bench-comfyui clean
 
 demo: $(COMFYUI_READY)
 	@$(BIN)/python tools/demo.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
@@ -41,13 +49,16 @@ demo: $(COMFYUI_READY)
 ui: $(COMFYUI_READY)
 	@$(BIN)/python tools/ui.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
 
-test: lint $(ROOT)/.comfyui/$(NEWEST)/.ready
-	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests -m "not slow"
+test: lint $(TEST_READY)
+	COMFYUI_DIR="$(COMFYUI)" $(TEST_PYTHON) -m pytest tests -m "not slow"
 
 # The browser tests know the newer frontend's menus.
 test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests -m "not slow" --ignore tests/browser
+
+tokens: $(COMFYUI_READY) $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
+	$(BIN)/python tools/token_hashes.py $(sort "$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" "$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" "$(COMFYUI)")
 
 lint: $(VENV)/.pack
 	$(BIN)/ruff check .
@@ -85,6 +96,11 @@ $(ROOT)/.comfyui/$(OLDEST)/.ready: requirements.txt pyproject.toml tools/install
 	$(OLD_VENV)/bin/python $(PIP_INSTALL) torch torchvision
 	$(OLD_VENV)/bin/python tools/install_comfyui.py $(OLDEST)
 	$(OLD_VENV)/bin/python $(PIP_INSTALL) --editable '.[train,test]' $(FLOORS)
+	@touch $@
+
+$(ROOT)/.comfyui/layer%/.ready: $(VENV)/.pack requirements.txt tools/install_comfyui.py
+	@echo "Installing what $(COMFYUI) needs into an environment on top of .venv"
+	$(BIN)/python tools/install_comfyui.py --existing "$(COMFYUI)" --layer "$(@D)"
 	@touch $@
 
 $(ROOT)/.comfyui/existing%: $(VENV)/.pack requirements.txt tools/install_comfyui.py

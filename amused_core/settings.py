@@ -27,28 +27,54 @@ class SamplingSettings:
     A new setting is a field here and the code that uses it.
     """
 
-    steps: int = _setting(12, Whole(1, MAX_STEPS), "steps of the whole schedule; 12 is what aMUSEd was made for")
-    cfg: float = _setting(4.0, Number(0, 100), "guidance: how closely the picture follows the prompt; 1 is none")
+    steps: int = _setting(
+        12,
+        Whole(1, MAX_STEPS),
+        "Steps of the whole schedule; a strength (denoise) of 0.5 runs the last half of them. aMUSEd was made for "
+        "12.",
+    )
+    cfg: float = _setting(
+        4.0, Number(0, 100), "Guidance: how closely the picture follows the prompt; 1 and below is none."
+    )
     temperature: tuple[float, float] = _setting(
         (2.0, 0.0),
         NumberPair(0, 100, second=0.01),
-        "randomness in the choice of the tokens to keep, at the first and the last step",
+        "Randomness in which tokens are kept, at the first and the last step: high is varied, 0 always keeps the most "
+        "confident ones.",
     )
-    schedule: str = _setting("cosine", Choice(tuple(SCHEDULES)), "how the mask ratio falls")
-    cfg_schedule: str = _setting("constant", Choice(CFG_SCHEDULES), "guidance over the run")
+    schedule: str = _setting(
+        "cosine",
+        Choice(tuple(SCHEDULES)),
+        "How fast tokens are decided. cosine: few at first; linear: equally many in each step.",
+    )
+    cfg_schedule: str = _setting(
+        "constant",
+        Choice(CFG_SCHEDULES),
+        "Guidance over the run. constant: the same in every step; ramp: none at first, rising evenly to cfg; interval: "
+        "cfg in a part of the run, none in the rest.",
+    )
     cfg_interval: tuple[float, float] = _setting(
-        (0.0, 1.0), Interval(), "the part of the run with guidance, as shares of the schedule; implies 'interval'"
+        (0.0, 1.0), Interval(), "The part of the run with guidance, as shares of the whole schedule."
     )
     sampling_temperature: float = _setting(
-        1.0, Number(0.01, 10), "randomness in the draw of each token; 1 is the model's probabilities"
+        1.0,
+        Number(0.01, 10),
+        "Randomness in what each token becomes: below 1 plainer and more certain, above 1 more varied.",
     )
-    top_k: int = _setting(0, Whole(0, None), "draw each token from this many likeliest codes; 0 is all")
+    top_k: int = _setting(0, Whole(0, None), "Draw each token from this many most likely codes; 0: from all.")
     top_p: float = _setting(
-        1.0, Number(0, 1, above=True), "draw each token from the likeliest codes that reach this probability; 1 is all"
+        1.0,
+        Number(0, 1, above=True),
+        "Draw each token from the most likely codes that together reach this probability; 1: from all.",
     )
-    int8: bool = _setting(False, Switch(), "8-bit matrix products: faster, on a CPU in fp32 only")
+    int8: bool = _setting(
+        False, Switch(), "8-bit matrix products: faster, slightly different tokens. On a CPU, in fp32 only."
+    )
     cfg_every: int = _setting(
-        1, Whole(1, MAX_STEPS), "run the negative prompt in the first of this many guided steps only; 1 is exact"
+        1,
+        Whole(1, MAX_STEPS),
+        "Run the negative prompt in the first of this many guided steps only and reuse its effect in the others; 1 is "
+        "exact.",
     )
 
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..amused_core import insight as core
 from .host import insight
 from .sample import sampler_inputs
+from .settings import settings_of
 
 Trace = io.Custom("AMUSED_TRACE")
 TRACE_TIP = "The run to look into, from 'aMUSEd trace'."
@@ -42,16 +43,17 @@ class AmusedTrace(io.ComfyNode):
     def execute(
         cls,
         model: Any,
+        seed: int,
         positive: Any,
         negative: Any,
         latent_image: Any,
-        temperature_start: float,
-        temperature_end: float,
+        denoise: float,
+        seeding: str,
         **settings: Any,
     ) -> io.NodeOutput:
         """Samples the latent and records the run."""
-        settings["temperature"] = (temperature_start, temperature_end)
-        return io.NodeOutput(*insight.sample(model, latent_image, positive, negative, **settings))
+        run = {"seed": seed, "denoise": denoise, "seeding": seeding, "settings": settings_of(settings)}
+        return io.NodeOutput(*insight.sample(model, latent_image, positive, negative, **run))
 
 
 class AmusedTraceMap(io.ComfyNode):

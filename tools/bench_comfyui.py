@@ -125,7 +125,7 @@ class InComfy:
             model = comfy.run(self.loader).clone()
             model.set_model_unet_function_wrapper(lambda ask, args: ask(args["input"], args["timestep"], **args["c"]))
             wanted["model"] = comfy.give(model)
-        with sampling(comfy.module("amused_core.sampling"), laps):
+        with sampling(comfy.module("amused_core.sampling.loop"), laps):
             return graphs.tokens(comfy.run(graphs.sample(comfy, self.loader, start, text, **wanted)))
 
 

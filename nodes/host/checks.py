@@ -15,6 +15,8 @@ from ...amused_core.errors import AmusedError
 EXACT = {torch.float16: 2048, torch.bfloat16: 256}
 # Of a LATENT whose model is not known: whole numbers up to here have each a float32 of their own.
 MAX_CODES = 2**24
+# From where on a pixel of a mask counts; and the mean of four pixels of which one counts in full.
+HALF, ONE_OF_FOUR = 0.5, 0.25
 
 
 def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
@@ -104,20 +106,22 @@ def before_sampling(
     """Wraps a whole run (`WrappersMP.OUTER_SAMPLE`): checks it before the model is loaded, and fits masks to cells.
 
     ComfyUI would shrink the mask smoothly and lose thin strokes; here a cell is drawn anew when any pixel of it is.
+    Newer versions have shrunk it already: a cell then has the mean of the pixels in its middle.
     """
     _refuse_stock_sampler(sampler)
     patcher = executor.class_obj.model_patcher
     if latent_image.any():
         check_codes(latent_image, patcher.model.facts.codebook_size)
     if denoise_mask is not None:
-        denoise_mask = mask_to_grid(denoise_mask, noise.shape[-2:])
+        grid = noise.shape[-2:]
+        denoise_mask = mask_to_grid(denoise_mask, grid, ONE_OF_FOUR if denoise_mask.shape[-2:] == grid else HALF)
     return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kw)
 
 
-def mask_to_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A noise mask [...,H,W] in 0..1 -> float [n,1,h,w] of 0 and 1: every cell with a pixel of at least 0.5."""
+def mask_to_grid(mask: Tensor, grid: tuple[int, int], least: float = HALF) -> Tensor:
+    """A noise mask [...,H,W] in 0..1 -> float [n,1,h,w] of 0 and 1: every cell with a pixel of at least `least`."""
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    return F.adaptive_max_pool2d((mask >= 0.5).float(), tuple(grid))
+    return F.adaptive_max_pool2d((mask >= least).float(), tuple(grid))
 
 
 def _refuse_stock_sampler(sampler: Any) -> None:

@@ -11,6 +11,7 @@ import comfy.model_management
 import comfy.sd
 import folder_paths
 import torch
+from comfy.patcher_extension import CallbacksMP
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
 from comfy.supported_models_base import ClipTarget
 from torch import Tensor
@@ -19,7 +20,9 @@ from ...amused_core.checkpoint import Checkpoint
 from ...amused_core.errors import CheckpointError
 from ...amused_core.insight.words import words_of
 from ...amused_core.loading import load_state
+from . import compat
 from .attention import unless_told
+from .layers import patch_left_out
 
 MIN_LAYERS = 3
 
@@ -96,11 +99,12 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
     stored_config = checkpoint.config("text_encoder")
     model = partial(AmusedClipModel, tokenizer, stored_config, clip_model=_encoder(tokenizer, config))
     target = ClipTarget(_tokenizer(tokenizer, config), model)
-    clip = comfy.sd.CLIP(
+    clip = compat.make_clip(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         model_options={"dtype": dtype, "initial_device": comfy.model_management.text_encoder_offload_device()},
     )
+    clip.patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_left_out)
     # Older checkpoints store this constant buffer.
     stored = {key: value for key, value in checkpoint.state("text_encoder").items() if "position_ids" not in key}
     load_state(clip.cond_stage_model.clip_l.transformer, {k: v.to(dtype) for k, v in stored.items()}, "text_encoder")

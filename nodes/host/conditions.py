@@ -9,7 +9,7 @@ from comfy.model_base import BaseModel
 from torch import Tensor
 
 from ...amused_core.networks.uvit import Condition
-from . import plain
+from . import compat, plain
 from .uvit import HostUVit
 
 
@@ -31,7 +31,7 @@ class Conditions:
 
     def recall(self, model: BaseModel, prompt: tuple[Tensor, ...], options: dict[str, Any] | None) -> Condition | None:
         """The condition of text, pooled and micro; None where hooks or other nodes may change the weights meanwhile."""
-        if options is None or not plain.is_steady(model, options):
+        if options is None or not compat.quickly(plain.is_steady, model, options):
             return None
         uvit = model.diffusion_model.chosen(options)
         for known in self._known:

@@ -10,9 +10,9 @@ from torch import Tensor
 from ...amused_core import insight
 from ...amused_core.errors import AmusedError
 from ...amused_core.insight.attention import AttentionMeter
+from ...amused_core.networks.attention import OBSERVER
 from . import checks, guards, pictures, sampling
 from .latent_format import codes_to_tokens, tokens_to_codes
-from .uvit import WATCH
 
 POSITIVE = 0
 
@@ -24,9 +24,9 @@ def sample(
     size = guards.amused_model(model).facts.codebook_size
     meter = AttentionMeter()
     recorder = insight.Recorder(size, meter)
-    watched = model.clone()
-    watched.model_options.setdefault("transformer_options", {})[WATCH] = partial(_watch, meter)
-    result = sampling.sample_latent(watched, latent, positive, negative, on_step=recorder, **settings)
+    observed = model.clone()
+    observed.model_options.setdefault("transformer_options", {})[OBSERVER] = partial(_observe, meter)
+    result = sampling.sample_latent(observed, latent, positive, negative, on_step=recorder, **settings)
     tokens = codes_to_tokens(checks.check_codes(result["samples"], size), size)
     return result, recorder.trace(tokens, _words(positive))
 
@@ -49,7 +49,7 @@ def token_grid(latent: dict[str, Tensor], image: Tensor, ids: bool) -> Tensor:
     return insight.token_grid(codes_to_tokens(codes, insight.UNDECIDED).cpu(), image, ids)
 
 
-def _watch(meter: AttentionMeter, q: Tensor, k: Tensor, heads: int, options: dict[str, Any]) -> None:
+def _observe(meter: AttentionMeter, q: Tensor, k: Tensor, heads: int, options: dict[str, Any]) -> None:
     """Shows the meter the rows of the positive prompt; several prompts one after another, so that it means them."""
     parts = options.get("cond_or_uncond", [POSITIVE])
     for part, queries, keys in zip(parts, q.chunk(len(parts)), k.chunk(len(parts)), strict=True):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...amused_core.networks import layers as core
+from . import compat
 
 
 class RMSNorm(core.RMSNorm, comfy.ops.CastWeightBiasOp):
@@ -63,3 +64,14 @@ def patch_response_norms(patcher: Any, device: Any, *_: Any) -> None:
                 patcher.patch_weight_to_device(f"{name}.{key}", device_to=device)
             module.to(device)
             module.comfy_patched_weights = True
+
+
+def patch_left_out(patcher: Any, *_: Any) -> None:
+    """After a (partial) load (`CallbacksMP.ON_LOAD`): patches the weights that ComfyUI passed by.
+
+    It takes a layer that was loaded whole before, and now stays outside, for one that has its patches already.
+    """
+    for key in patcher.patches.keys() - patcher.backup.keys():
+        layer, _, kind = key.rpartition(".")
+        if not getattr(patcher.model.get_submodule(layer), f"{kind}_function", None):
+            compat.patch_weight(patcher, key)

@@ -12,7 +12,7 @@ from ...amused_core.errors import AmusedError
 from ...amused_core.finetune.data import fit
 from ...amused_core.finetune.lessons import Lessons
 from ...amused_core.finetune.presets import Settings
-from ...amused_core.networks.prompted import AESTHETIC_SCORE
+from ...amused_core.networks.encoded_prompt import AESTHETIC_SCORE
 from ...amused_core.networks.text import TextEmbedding
 from . import conditioning, guards, latents, pictures, sampling
 from .latent_format import codes_to_tokens
@@ -71,9 +71,8 @@ def drawn(model: Any, clip: Any, settings: Settings, facts: Any) -> Lessons:
         prompt, wanted = conditioning.encode(clip, caption), captions.count(caption)
         for start in range(0, wanted, _DRAWN_AT_A_TIME):
             latent = latents.empty(model, size.width, size.height, min(_DRAWN_AT_A_TIME, wanted - start))
-            run = {"steps": size.steps, "cfg": 1.0, "schedule": "auto", "denoise": 1.0, "cfg_schedule": "constant"}
-            more = {"temperature": size.temperature, "seeding": "per_image", "seed": (settings.seed + start) % 2**64}
-            drawn = sampling.sample_latent(model, latent, prompt, prompt, **run, **more)["samples"]
+            run = {"seed": (settings.seed + start) % 2**64, "denoise": 1.0, "seeding": "per_image"}
+            drawn = sampling.sample_latent(model, latent, prompt, prompt, settings={"cfg": 1.0}, **run)["samples"]
             tokens.append(codes_to_tokens(drawn, facts.codebook_size).cpu())
     micro = torch.tensor([[size.width, size.height, 0, 0, AESTHETIC_SCORE]], dtype=torch.float32)
     return Lessons(torch.cat(tokens), tuple(sorted(captions, key=captions.index)), micro.repeat(count, 1))

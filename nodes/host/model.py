@@ -20,10 +20,10 @@ from ...amused_core.checkpoint import Checkpoint
 from ...amused_core.loading import load_state
 from ...amused_core.networks.uvit.config import UVitConfig
 from ...amused_core.settings import Recommended
-from . import checks
+from . import checks, compat
 from .conditions import Conditions, forget
 from .latent_format import AmusedLatentFormat
-from .layers import comfy_layers, patch_response_norms
+from .layers import comfy_layers, patch_left_out, patch_response_norms
 from .model_sampling import AmusedModelSampling
 from .plain import plain_prompts
 from .uvit import HostUVit, attend
@@ -165,8 +165,10 @@ def load_model(
     model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload)
     patcher = ModelPatcher(model, load_device=device, offload_device=offload)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", checks.before_sampling)
-    patcher.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "amused", plain_prompts)
+    if compat.obstacle() is None:
+        patcher.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "amused", plain_prompts)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_response_norms)
+    patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_left_out)
     for event in (CallbacksMP.ON_PRE_RUN, CallbacksMP.ON_CLEANUP):
         patcher.add_callback_with_key(event, "amused", forget)
     return patcher

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -14,24 +15,21 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ...amused_core import inputs
 from ...amused_core.errors import AmusedError
 from ...amused_core.sampling import loop as core
-from ...amused_core.sampling.filters import Narrow, narrower
+from ...amused_core.sampling.filters import logits_filter
 from ...amused_core.sampling.guidance import cfg_weights
 from ...amused_core.sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
-from ...amused_core.sampling.schedule import start_step, temperatures
+from ...amused_core.sampling.schedule import Progress, Schedule, start_step
+from ...amused_core.sampling.start import start_tokens
+from ...amused_core.settings import check_settings, resolve_settings
 from . import checks, direct, guards
 from .latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
 from .preview import guess_planes
-from .scheduler import amused_sigmas
 
 
-def amused_sampler(
-    temperature: tuple[float, float], seeding: str, seeds: list[int] | None = None, **more: Any
-) -> comfy.samplers.KSAMPLER:
-    """A SAMPLER with these settings, and `more`, of `sample_amused`."""
-    options = {"temperature": temperature, "seeding": seeding, "seeds": seeds, **more}
+def amused_sampler(**options: Any) -> comfy.samplers.KSAMPLER:
+    """A SAMPLER with these options of `sample_amused`."""
     return comfy.samplers.KSAMPLER(sample_amused, options)
 
 
@@ -73,22 +71,23 @@ def sample_amused(
     """
     args = dict(extra_args or {})
     facts = guards.sampled_model(model).facts
-    narrow = _narrow(sampling_temperature, top_k, top_p, facts.codebook_size)
-    ratios = checks.check_sigmas(sigmas)
+    draw = {"sampling_temperature": sampling_temperature, "top_k": top_k, "top_p": top_p}
+    draw = check_settings(draw, facts.codebook_size)
+    schedule = Schedule.from_ratios(checks.check_sigmas(sigmas))
     latent, noise = _attribute(model, "latent_image"), _attribute(model, "noise")
     mask = args.get("denoise_mask")
     args["denoise_mask"] = None  # A known token never changes in our loop.
     region = None if mask is None else mask[:, 0] >= 0.5
     masked, kept = facts.codebook_size, facts.codebook_size + 1
     draws = _draws(seeding, args.get("seed"), seeds, noise, latent)
-    tokens = _start(codes_to_tokens(latent, masked), noise, ratios[0], draws, region, masked, seeding)
+    tokens = _start(codes_to_tokens(latent, masked), noise, float(schedule.ratios[0]), draws, region, masked, seeding)
     if region is not None:
         tokens = torch.where((tokens == masked) & ~region, kept, tokens)
 
-    predict = direct.predictor(model, args.get("model_options", {}), weights, ratios, tuple(tokens.shape))
+    predict = direct.predictor(model, args.get("model_options", {}), weights, schedule, tuple(tokens.shape))
     predict = predict or _through_comfyui(model, sigmas, args, weights, facts.codebook_size)
 
-    with tqdm(total=len(ratios) - 1, disable=disable) as bar:
+    with tqdm(total=len(schedule), disable=disable) as bar:
 
         def report(step: core.Step) -> None:
             bar.update()
@@ -104,13 +103,13 @@ def sample_amused(
         tokens = core.sample(
             tokens,
             predict,
-            ratios,
+            schedule,
             draws,
             mask_token_id=masked,
-            temperatures=temperatures(ratios, temperature),
+            temperature=temperature,
             region=region,
             on_step=report,
-            narrow=narrow,
+            logits_filter=logits_filter(*draw.values()),
         )
     return tokens_to_codes(tokens, facts.codebook_size)
 
@@ -122,50 +121,60 @@ def sample_latent(
     negative: list[Any],
     *,
     seed: int,
-    steps: int,
-    cfg: float,
-    schedule: str,
     denoise: float,
-    temperature: tuple[float, float],
     seeding: str,
-    cfg_schedule: str = "auto",
-    **more: Any,
+    settings: dict[str, Any],
+    on_step: Callable[[core.Step], None] | None = None,
 ) -> dict[str, Any]:
     """A whole run as the core's `generate` does it: same settings and seed, same tokens.
 
-    `cfg` 0 and `cfg_schedule` "auto" are the model's own recommendation; `schedule` "auto" is linear where the latent
-    has a mask; `more` is for `sample_amused`.
+    Args:
+        model, latent, positive, negative: of the graph.
+        seed: picture i of a batch has `seed + i`.
+        denoise: share of the schedule that runs, 0..1.
+        seeding: "per_image" or "diffusers".
+        settings: fields of `SamplingSettings`; None is the model's own recommendation.
+        on_step: called with each step of the core's loop.
     """
-    recommended = guards.amused_model(model).facts.recommended
+    facts = guards.amused_model(model).facts
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     mask = latent.get("noise_mask")
-    if schedule == "auto" and mask is not None:
-        schedule = "linear"
-    sigmas = amused_sigmas(model, schedule, steps, denoise)
-    if len(sigmas) == 0:
+    if mask is not None:
+        mask = checks.mask_to_grid(mask, samples.shape[-2:])  # Newer versions shrink it before we see it again.
+    resolved = resolve_settings(facts.recommended, settings, facts.codebook_size, masked=mask is not None)
+    if denoise <= 0:
         return latent
-    places = latent.get("batch_index", range(len(samples)))
-    if cfg_schedule == "auto":
-        cfg_schedule = recommended.cfg_schedule
-    cfg, start = cfg or recommended.cfg, start_step(steps, denoise)
-    weights = cfg_weights(cfg, cfg_schedule, steps, start, recommended.cfg_interval)
-    more["weights"] = None if cfg_schedule == "constant" else weights
-    sampler = amused_sampler(temperature, seeding, [(seed + place) % 2**64 for place in places], **more)
-    tokens = comfy.sample.sample_custom(
+    schedule = Schedule.named(resolved.schedule, resolved.steps, start_step(resolved.steps, denoise))
+    weights = cfg_weights(resolved.cfg, resolved.cfg_schedule, schedule, resolved.cfg_interval)
+    seeds = [(seed + index) % 2**64 for index in latent.get("batch_index", range(len(samples)))]
+    sampler = amused_sampler(
+        temperature=resolved.temperature,
+        seeding=seeding,
+        seeds=seeds,
+        sampling_temperature=resolved.sampling_temperature,
+        top_k=resolved.top_k,
+        top_p=resolved.top_p,
+        weights=None if resolved.cfg_schedule == "constant" else weights,
+        on_step=on_step,
+    )
+    # One level below `comfy.sample`, which newer versions may tell to hand on half precision.
+    tokens = comfy.samplers.sample(
         model,
         torch.ones_like(samples),
-        cfg,
-        sampler,
-        sigmas,
         positive,
         negative,
-        samples,
-        noise_mask=mask,
-        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+        resolved.cfg,
+        model.load_device,
+        sampler,
+        schedule.ratios,
+        model_options=model.model_options,
+        latent_image=samples,
+        denoise_mask=mask,
+        callback=latent_preview.prepare_callback(model, len(schedule)),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    return {**latent, "samples": tokens}
+    return {**latent, "samples": tokens.to(comfy.model_management.intermediate_device())}
 
 
 def _through_comfyui(
@@ -174,11 +183,11 @@ def _through_comfyui(
     """Asks the guided model as ComfyUI's own samplers do."""
     guider = None if weights is None else _holder(model, "cfg")
 
-    def predict(tokens: Tensor, index: int, cells: Tensor) -> Tensor:
+    def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
         planes = tokens_to_planes(tokens, codebook_size)
         if weights is not None:
-            guider.cfg = weights[index]
-        return core.at(model(planes, sigmas[index].expand(len(tokens)), **args), cells)
+            guider.cfg = weights[progress.index]
+        return core.at(model(planes, sigmas[progress.index].expand(len(tokens)), **args), cells)
 
     return predict
 
@@ -195,20 +204,13 @@ def _holder(wrapped: Any, name: str) -> Any:
     return wrapped
 
 
-def _narrow(temperature: float, top_k: int, top_p: float, codes: int) -> Narrow | None:
-    """The filter of the codes to draw, after checking its settings as the core does."""
-    return narrower(inputs.sampling_temperature(temperature), inputs.top_k(top_k, codes), inputs.top_p(top_p))
-
-
 def _start(
-    tokens: Tensor, noise: Tensor, ratio: Tensor, draws: Draws, region: Tensor | None, masked: int, seeding: str
+    tokens: Tensor, noise: Tensor, ratio: float, draws: Draws, region: Tensor | None, masked: int, seeding: str
 ) -> Tensor:
     """The grid a run begins with: zero noise ('DisableNoise') leaves it as it is."""
     if not noise.any():
         return tokens
-    if ratio >= 1 or (region is not None and seeding == "diffusers"):
-        return torch.full_like(tokens, masked) if region is None else torch.where(region, masked, tokens)
-    return core.remask(tokens, ratio, draws, masked, region)
+    return start_tokens(tokens, ratio, draws, masked, region, whole=region is not None and seeding == "diffusers")
 
 
 def _draws(seeding: str, seed: int | None, seeds: list[int] | None, noise: Tensor, latent: Tensor) -> Draws:

@@ -9,15 +9,13 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...amused_core import inputs
 from ...amused_core.errors import AmusedError
 from ...amused_core.networks.int8 import int8_problem
-from ...amused_core.sampling.schedule import places
+from ...amused_core.sampling.guidance import limit_guidance
+from ...amused_core.sampling.schedule import Schedule
+from ...amused_core.settings import check_settings
 from . import guards
 from .uvit import INT8
-
-# Of a share of the run worked out from a float32 ratio: less than a tenth of the shortest step.
-ROUNDING = 1e-4
 
 
 def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) -> Any:
@@ -39,37 +37,36 @@ def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) ->
     clone = model.clone()
     if int8:
         clone.model_options.setdefault("transformer_options", {})[INT8] = True
-    guidance = SparedGuidance(inputs.cfg_interval(interval), every)
-    if guidance.spares:
+    guidance = GuidanceLimit(**check_settings({"cfg_interval": interval, "cfg_every": every}, 0))
+    if guidance.active:
         clone.model_options["sampler_calc_cond_batch_function"] = guidance
         clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused_speed", guidance.run)
     return clone
 
 
-class SparedGuidance:
-    """Asks a model without its prompt only where that pays; for `sampler_calc_cond_batch_function`.
+class GuidanceLimit:
+    """Guidance in a part of the run, or in some steps; for `sampler_calc_cond_batch_function` on the stock path.
 
-    The core's predictor does the same by itself, and only reads the settings.
+    The core's predictor, on the fast path, does the same by itself and only reads the settings.
 
     Args:
-        interval: shares of the whole schedule; steps that begin outside have no guidance.
-        every: of this many guided steps the first asks, the others take its difference.
+        cfg_interval: shares of the whole schedule; steps that begin outside have no guidance.
+        cfg_every: of this many guided steps the first runs the negative prompt, the others take its difference.
     """
 
-    def __init__(self, interval: tuple[float, float], every: int) -> None:
-        self.interval = interval
-        self.every = every
+    def __init__(self, cfg_interval: tuple[float, float], cfg_every: int) -> None:
+        self.cfg_interval = cfg_interval
+        self.cfg_every = cfg_every
         self._begin(torch.ones(1))
 
     @property
-    def spares(self) -> bool:
+    def active(self) -> bool:
         """Whether there is anything to leave out."""
-        return self.interval != (0.0, 1.0) or self.every > 1
+        return self.cfg_interval != (0.0, 1.0) or self.cfg_every > 1
 
-    def weights(self, weights: list[float], ratios: Tensor) -> list[float]:
+    def weights(self, weights: list[float], schedule: Schedule) -> list[float]:
         """The guidance of each step of a run, 1 where this leaves it out."""
-        begins = places(ratios)[:-1].tolist()
-        return [weight if self._guides(place) else 1.0 for weight, place in zip(weights, begins, strict=True)]
+        return limit_guidance(weights, schedule, self.cfg_interval)
 
     def run(
         self, executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: Tensor, *more: Any, **kw: Any
@@ -86,26 +83,26 @@ class SparedGuidance:
         conds, x = args["conds"], args["input"]
         if len(conds) != 2 or conds[1] is None:
             return self._predict(conds, args)
-        done = self._places[(self._sigmas - args["sigma"].max().cpu()).abs().argmin()]
-        if not self._guides(float(done)):
-            alone = self._predict([conds[0], None], args)[0]
-            return [alone, alone]
-        fresh = self._guided % self.every == 0 or self._difference is None or self._difference.shape != x.shape
-        self._guided += 1
+        index = int((self._sigmas - args["sigma"].max().cpu()).abs().argmin())
+        if not self._guided[index]:
+            cond = self._predict([conds[0], None], args)[0]
+            return [cond, cond]
+        fresh = self._count % self.cfg_every == 0 or self._difference is None or self._difference.shape != x.shape
+        self._count += 1
         if not fresh:
-            alone = self._predict([conds[0], None], args)[0]
-            return [alone, alone - self._difference]
+            cond = self._predict([conds[0], None], args)[0]
+            return [cond, cond - self._difference]
         both = self._predict(conds, args)
-        if self.every > 1:
+        if self.cfg_every > 1:
             self._difference = both[0] - both[1]
         return both
 
-    def _guides(self, place: float) -> bool:
-        return self.interval[0] - ROUNDING <= place < self.interval[1] - ROUNDING
-
     def _begin(self, sigmas: Tensor) -> None:
-        self._sigmas, self._places = sigmas.cpu(), places(sigmas)
-        self._guided = 0
+        self._sigmas = sigmas.cpu()[: max(len(sigmas) - 1, 1)]
+        schedule = Schedule.from_ratios(sigmas) if len(sigmas) > 1 else Schedule.named("cosine", 1)
+        # Any weight but 1 tells the guided steps from the others.
+        self._guided = [weight != 1 for weight in self.weights([2.0] * len(schedule), schedule)]
+        self._count = 0
         self._difference: Tensor | None = None
 
     @staticmethod

@@ -18,12 +18,12 @@ from ...amused_core.finetune.export import lora_metadata, student_lora
 from ...amused_core.finetune.presets import preset
 from ...amused_core.finetune.student import FrozenTexts, Student, make_student
 from ...amused_core.finetune.trainer import START, Trainer
+from ...amused_core.networks.predictor import module_predictor
 from ...amused_core.networks.text import TextEmbedding
 from ...amused_core.networks.uvit import UVit
 from ...amused_core.sampling import loop as core
-from ...amused_core.sampling.guidance import plain_predictor
 from ...amused_core.sampling.randomness import PerImageDraws
-from ...amused_core.sampling.schedule import mask_ratios, temperatures
+from ...amused_core.sampling.schedule import Schedule
 from ...amused_core.small_world.training.progress import step_generator
 from . import guards, lessons, output
 from .latent_format import tokens_to_codes
@@ -105,11 +105,11 @@ def _preview(trainer: Trainer, student: Student, vae: Any, facts: Any) -> tuple[
     device, size, mask = trainer.accelerator.device, facts.recommended, facts.mask_token_id
     dtype = student.transformer.encoder_proj.weight.dtype
     text = TextEmbedding(*(x.to(device, dtype) for x in trainer.texts(trainer.lessons.captions[:1])))
-    predict = plain_predictor(student.transformer, text, None, trainer.lessons.micro[:1].to(device), 1.0)
-    ratios = mask_ratios(size.steps, size.schedule)
+    predict = module_predictor(student.transformer, text, None, trainer.lessons.micro[:1].to(device), 1.0)
+    schedule = Schedule.named(size.schedule, size.steps)
     grid = torch.full((1, *trainer.lessons.tokens.shape[1:]), mask, device=device)
-    falling = temperatures(ratios, size.temperature)
-    tokens = core.sample(grid, predict, ratios, PerImageDraws([0]), mask_token_id=mask, temperatures=falling)
+    more = {"mask_token_id": mask, "temperature": size.temperature}
+    tokens = core.sample(grid, predict, schedule, PerImageDraws([0]), **more)
     picture = vae.decode(tokens_to_codes(tokens, facts.codebook_size))[0]
     return "JPEG", Image.fromarray((picture.cpu() * 255).round().byte().numpy()), PREVIEW_SIDE
 

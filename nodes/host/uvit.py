@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...amused_core.errors import AmusedError
-from ...amused_core.insight.attention import TEXT
-from ...amused_core.networks.int8 import int8_twin
+from ...amused_core.networks.int8 import quantized_copy
 from ...amused_core.networks.uvit import Condition, UVit
-from ...amused_core.networks.weights import weights_version
 from .attention import attention
 
-# Where a MODEL's transformer options hold what wants to see all attention: `(q, k, heads, options)`.
-WATCH = "amused_watch"
-# And whether 8-bit products are wanted.
+# Where a MODEL's transformer options ask for 8-bit products.
 INT8 = "amused_int8"
 
 
@@ -25,6 +22,9 @@ class HostUVit(UVit):
     Layers are known by two names. As a list: ("double_block", i), or ("single_block", i). As a U with its centre in the
     middle of the trunk, for nodes made for UNets: ("input", i), ("middle", 0), ("output", i).
     """
+
+    # ComfyUI computes in another dtype than the weights' where it casts them, and reads this.
+    dtype: torch.dtype | None = None
 
     def forward(
         self,
@@ -41,18 +41,18 @@ class HostUVit(UVit):
         return uvit.mlm_layer(uvit.grid(tokens, given, options))
 
     def chosen(self, options: dict[str, Any] | None) -> HostUVit:
-        """This U-ViT, or its twin with 8-bit products where `options` ask for it."""
+        """This U-ViT, or its quantized copy where `options` ask for it."""
         return self._int8() if options and options.get(INT8) else self
 
     def _int8(self) -> HostUVit:
-        """The twin with 8-bit products of the weights as they are now.
+        """The copy with 8-bit products of the weights as they are now.
 
         Raises:
             AmusedError: some weights are elsewhere, or patched only when they are used.
         """
         if any(getattr(module, "comfy_cast_weights", False) for module in self.modules()):
             raise AmusedError("int8 needs the whole model in memory in fp32; take 'aMUSEd speed' out, or its int8.")
-        return int8_twin(self, weights_version(self))
+        return quantized_copy(self)
 
     def run_layer(
         self, index: int, layer: nn.Module, hidden: Tensor, given: Condition, options: dict[str, Any]
@@ -78,12 +78,10 @@ class HostUVit(UVit):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
-    """ComfyUI's attention, or the patch a node put in its place; see `amused_core.attention.Attend`.
+    """ComfyUI's attention, or the patch a node put in its place; see the core's `Attend`.
 
     Outside the trunk `options` has no block: both attentions there look at the text, so no patch would fit.
     """
-    if name == TEXT and WATCH in options:
-        options[WATCH](q, k, heads, options)
     patches = options.get("patches_replace", {}).get(name, {})
     patch = patches.get(options.get("block"))
     if patch is None:

@@ -92,6 +92,10 @@ class AmusedVAE(comfy.sd.VAE):
         self.codebook_size = vq.codebook_size
         self._colors: Tensor | None = None
 
+    def vae_output_dtype(self) -> torch.dtype:
+        """float32, also where a newer version is told to pass on half precision (`--fp16-intermediates`)."""
+        return torch.float32
+
     def decode(self, samples_in: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Codes [B,1,h,w] -> pictures [B,H,W,3]."""
         return super().decode(self._codes(samples_in), *args, **kwargs)

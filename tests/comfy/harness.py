@@ -87,7 +87,7 @@ class Comfy:
     def fresh(self) -> None:
         """A new executor with empty caches."""
         wanted = inspect.signature(self.execution.PromptExecutor.__init__).parameters
-        kw = {"cache_args": {"lru": 0, "ram": 0}} if "cache_args" in wanted else {}
+        kw = {"cache_args": {"lru": 0, "ram": 0, "ram_inactive": 0}} if "cache_args" in wanted else {}
         self.executor = self.execution.PromptExecutor(self.server, **kw)
 
     def module(self, name: str) -> ModuleType:
@@ -97,6 +97,12 @@ class Comfy:
     def node(self, class_type: str, **inputs: Any) -> SimpleNamespace:
         """A node; inputs are values, nodes (their first output) or (node, output index)."""
         return SimpleNamespace(class_type=class_type, inputs=inputs, id=uuid.uuid4().hex)
+
+    def defaults(self, class_type: str) -> dict[str, Any]:
+        """The defaults of a node's required widgets: newer versions of stock nodes have more of them."""
+        required = self.nodes.NODE_CLASS_MAPPINGS[class_type].INPUT_TYPES()["required"]
+        options = {name: entry[1] for name, entry in required.items() if len(entry) > 1}
+        return {name: entry["default"] for name, entry in options.items() if "default" in entry}
 
     def give(self, value: Any) -> SimpleNamespace:
         """A node that hands out `value`."""
@@ -134,6 +140,14 @@ class Comfy:
                 raise GraphError(data["exception_message"], data["exception_type"])
             if event == "execution_interrupted":
                 raise GraphError("interrupted", "interrupted")
+
+    def previews(self, method: str) -> None:
+        """Sets ComfyUI's preview method: "none", "auto", "latent2rgb" or "taesd"."""
+        import latent_preview
+        from comfy.cli_args import LatentPreviewMethod, args
+
+        args.preview_method = LatentPreviewMethod(method)
+        latent_preview.default_preview_method = args.preview_method  # Newer versions set it anew for each prompt.
 
     def _collect(self, node: SimpleNamespace, prompt: dict[str, Any]) -> None:
         if node.id in prompt:
@@ -178,4 +192,6 @@ def _boot(harness: Comfy) -> tuple[ModuleType, ModuleType, str]:
             harness.on_progress(value)
 
     comfy.utils.set_progress_bar_global_hook(hook)
+    # Newer versions leave out progress that comes too fast for people.
+    comfy.utils.PROGRESS_THROTTLE_MIN_INTERVAL = comfy.utils.PROGRESS_THROTTLE_MIN_PERCENT = 0
     return nodes, execution, str(ROOT).replace(".", "_x_")

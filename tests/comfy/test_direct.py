@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -43,7 +44,7 @@ def direct(comfy, monkeypatch):
 def conditions(comfy, monkeypatch):
     """The rows of each call that works out what a U-ViT takes from prompts."""
     comfy.fresh()
-    seen, uvit = [], comfy.module("amused_core.transformer").UVit
+    seen, uvit = [], comfy.module("amused_core.networks.uvit").UVit
     original = uvit.condition
 
     def watched(self, text, *more):
@@ -142,6 +143,7 @@ def test_weights_that_stay_outside(comfy, direct, monkeypatch):
     monkeypatch.setattr(model_management, "vram_state", model_management.VRAMState.NO_VRAM)
     monkeypatch.setattr(model_management, "is_device_cpu", lambda device: False)
     monkeypatch.setattr(model_management, "get_free_memory", lambda *args, **_: (0, 0) if len(args) > 1 else 0)
+    monkeypatch.setattr(comfy.module("nodes.host.compat"), "free_memory", lambda *_: math.inf)
     got = comfy.run(run)
     assert patched.model.model_lowvram, "nothing was left out"
     assert same(want, got) and direct == [True, True]
@@ -244,7 +246,7 @@ def test_several_and_uneven_prompts_go_comfyuis_own_way(comfy, direct):
 
 def test_little_memory_goes_comfyuis_own_way(comfy, direct, monkeypatch):
     loader = graphs.load(comfy)
-    monkeypatch.setattr(comfy.module("nodes.host.plain"), "get_free_memory", lambda device: 0)
+    monkeypatch.setattr(comfy.module("nodes.host.compat"), "free_memory", lambda *_: 0)
     comfy.run(graphs.ksampler(comfy, loader, graphs.empty(comfy, loader)))
     assert direct == [False]
 

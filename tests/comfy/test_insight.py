@@ -187,13 +187,8 @@ def test_token_grid_refuses_another_picture(comfy):
 @pytest.fixture
 def previews(comfy):
     """Sets ComfyUI's preview method, for one test."""
-    from comfy.cli_args import LatentPreviewMethod, args
-
-    def choose(name):
-        args.preview_method = LatentPreviewMethod(name)
-
-    yield choose
-    args.preview_method = LatentPreviewMethod.NoPreviews
+    yield comfy.previews
+    comfy.previews("none")
 
 
 def sent(comfy):

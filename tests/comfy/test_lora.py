@@ -241,12 +241,12 @@ def test_keys_that_do_not_fit_are_told_once(comfy, start, folder, pairs, caplog)
 
 
 def refused(comfy, node, *parts):
-    """One sentence in ComfyUI's own report."""
+    """One sentence in ComfyUI's own report; newer versions refuse a choice that is not offered by one of their own."""
     with pytest.raises(GraphError) as caught:
         comfy.run(node)
     for part in parts:
         assert part in str(caught.value), f"{part!r} is not in {caught.value}"
-    assert caught.value.kind.endswith("AmusedError")
+    assert caught.value.kind.endswith("AmusedError") or "value_not_in_list" in str(caught.value)
 
 
 def test_refusals(comfy, start, folder, file, pairs):

@@ -166,17 +166,16 @@ def test_sampler_reports_each_step(comfy):
 
 def test_previews_show_the_codes_colours(comfy):
     """ComfyUI's own preview: one pixel per cell, coloured like the decoded picture."""
-    from comfy.cli_args import LatentPreviewMethod, args
     from latent_preview import get_previewer
 
     loader = graphs.load(comfy)
-    args.preview_method = LatentPreviewMethod.Auto
+    comfy.previews("auto")
     try:
         model, _ = comfy.run(loader, graphs.sample(comfy, loader, graphs.empty(comfy, loader), steps=2))
         previews = [step[2] for step in comfy.steps]
         previewer = get_previewer(torch.device("cpu"), model.model.latent_format)
     finally:
-        args.preview_method = LatentPreviewMethod.NoPreviews
+        comfy.previews("none")
     assert [preview[1].size for preview in previews] == [(8, 8)] * 2
     vae = comfy.run((loader, 2))
     planes = torch.zeros(1, 64, 1, 2)

@@ -231,9 +231,10 @@ def test_parts_that_do_not_belong_together(comfy, output):
     for name in parts:
         with pytest.raises(GraphError, match=rf"(?i)this {name} is .*connect the {name} of 'Load aMUSEd'"):
             comfy.finish(comfy.node("AmusedSaveModel", **own, **(parts | {name: comfy.give(Other())})))
-    with pytest.raises(GraphError, match=r"layout is 'zip'; allowed are one file, diffusers folder"):
+    # Newer versions refuse a choice that is not offered before the node runs.
+    with pytest.raises(GraphError, match=r"layout.*'zip'.*one file.*diffusers folder"):
         comfy.finish(comfy.node("AmusedSaveModel", **(own | {"layout": "zip"}), **parts))
-    with pytest.raises(GraphError, match=r"dtype is 'int8'; allowed are auto"):
+    with pytest.raises(GraphError, match=r"dtype.*'int8'.*auto"):
         comfy.finish(comfy.node("AmusedSaveModel", **(own | {"dtype": "int8"}), **parts))
     embedded = graphs.load(comfy, "embedded")
     with pytest.raises(GraphError, match=r"num_vq_embeddings is \d+, but the transformer's codebook_size is 64"):

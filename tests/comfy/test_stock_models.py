@@ -78,7 +78,7 @@ def test_model_patches_run(comfy, start, node):
     if node not in comfy.nodes.NODE_CLASS_MAPPINGS:
         pytest.skip(f"this ComfyUI has no {node}")
     loader, text, latent = start
-    patched = comfy.node(node, model=loader, **GUIDANCE[node])
+    patched = comfy.node(node, model=loader, **(comfy.defaults(node) | GUIDANCE[node]))
     got = comfy.run(graphs.custom(comfy, loader, latent, text, model=patched))
     assert got["samples"].min() >= 1
 
