@@ -14,7 +14,7 @@ from .networks.attention import Attend, sdpa
 from .networks.kernels import keep_memory
 from .networks.layers import TORCH_LAYERS, Layers
 from .networks.text import Text
-from .networks.uvit import UVit
+from .networks.transformer import Transformer
 from .networks.vq import VQ
 
 
@@ -24,9 +24,9 @@ def build_transformer(
     device: torch.device | str = "cpu",
     layers: Layers = TORCH_LAYERS,
     attend: Attend = sdpa,
-) -> UVit:
-    """The U-ViT with its weights, in eval mode. `dtype` None keeps the stored one (and the memory map)."""
-    model = UVit(checkpoint.uvit_config, layers, attend, device="meta")
+) -> Transformer:
+    """The transformer with its weights, in eval mode. `dtype` None keeps the stored one (and the memory map)."""
+    model = checkpoint.family.transformer(checkpoint.transformer_config, layers, attend, device="meta")
     load_state(model, checkpoint.state("transformer"), "transformer")
     return model.eval().to(device=device, dtype=dtype)
 

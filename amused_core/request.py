@@ -100,7 +100,7 @@ def resolve(
     resolved = resolve_settings(
         best,
         settings,
-        checkpoint.uvit_config.codebook_size,
+        checkpoint.transformer_config.codebook_size,
         masked=region is not None,
         fast=inputs.flag(fast, "fast"),
         int8_works=int8_works,

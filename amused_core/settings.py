@@ -30,8 +30,7 @@ class SamplingSettings:
     steps: int = _setting(
         12,
         Whole(1, MAX_STEPS),
-        "Steps of the whole schedule; a strength (denoise) of 0.5 runs the last half of them. aMUSEd was made for "
-        "12.",
+        "Steps of the whole schedule; a strength (denoise) of 0.5 runs the last half of them. aMUSEd was made for 12.",
     )
     cfg: float = _setting(
         4.0, Number(0, 100), "Guidance: how closely the picture follows the prompt; 1 and below is none."

@@ -86,7 +86,7 @@ def _about(plan: Plan, checkpoint: Checkpoint, job: Job) -> dict[str, Any]:
     states = [checkpoint.state(part) for part in ("transformer", "text_encoder", "vqvae")]
     weights = [value for state in states for value in state.values()]
     side = job.width // checkpoint.factor
-    shapes = layer_shapes(checkpoint.uvit_config, (1 if job.cfg <= 1 else 2) * job.batch, side)
+    shapes = layer_shapes(checkpoint.transformer_config, (1 if job.cfg <= 1 else 2) * job.batch, side)
     tell("measuring matrix products")
     names = dict.fromkeys(("fp32", plan.dtype))
     return {

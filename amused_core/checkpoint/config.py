@@ -6,22 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import CheckpointError
-from ..networks.uvit.config import UVitConfig
 from ..sampling.schedule import SCHEDULES
 
 
-def read_scheduler(config: Mapping[str, Any], uvit: UVitConfig) -> tuple[int, str]:
+def read_scheduler(config: Mapping[str, Any], transformer: Any) -> tuple[int, str]:
     """Mask token id and masking schedule of an `AmusedScheduler`'s config.
 
     Raises:
-        CheckpointError: an id that is no mask token of the U-ViT, or an unknown schedule.
+        CheckpointError: an id that is no mask token of the transformer, or an unknown schedule.
     """
     mask_token_id, schedule = config.get("mask_token_id"), config.get("masking_schedule", "cosine")
     whole = isinstance(mask_token_id, int) and not isinstance(mask_token_id, bool)
-    if not whole or not uvit.codebook_size <= mask_token_id < uvit.vocab_size:
+    if not whole or not transformer.codebook_size <= mask_token_id < transformer.vocab_size:
         raise CheckpointError(
-            f"The scheduler's mask_token_id is {mask_token_id!r}; allowed are {uvit.codebook_size} to "
-            f"{uvit.vocab_size - 1}, the ids above the transformer's codebook."
+            f"The scheduler's mask_token_id is {mask_token_id!r}; allowed are {transformer.codebook_size} to "
+            f"{transformer.vocab_size - 1}, the ids above the transformer's codebook."
         )
     if schedule not in SCHEDULES:
         raise CheckpointError(f"The scheduler's masking_schedule is {schedule!r}; allowed are {', '.join(SCHEDULES)}.")
@@ -36,13 +35,13 @@ def read_factor(vqvae: Mapping[str, Any]) -> int:
     return 2 ** (len(blocks) - 1)
 
 
-def check_fit(uvit: UVitConfig, vqvae: Mapping[str, Any], text: Mapping[str, Any]) -> None:
-    """Raises `CheckpointError` unless VQ and text encoder have the sizes that the U-ViT was made for."""
+def check_fit(transformer: Any, vqvae: Mapping[str, Any], text: Mapping[str, Any]) -> None:
+    """Raises `CheckpointError` unless VQ and text encoder have the sizes that the transformer was made for."""
     for ours, theirs, found in (
         ("codebook_size", "vqvae's num_vq_embeddings", vqvae.get("num_vq_embeddings")),
         ("encoder_hidden_size", "text_encoder's hidden_size", text.get("hidden_size")),
         ("cond_embed_dim", "text_encoder's projection_dim", text.get("projection_dim")),
     ):
-        wanted = getattr(uvit, ours)
+        wanted = getattr(transformer, ours)
         if found != wanted:
             raise CheckpointError(f"The {theirs} is {found!r}, but the transformer's {ours} is {wanted}.")

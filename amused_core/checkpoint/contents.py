@@ -11,11 +11,9 @@ from torch import Tensor
 
 from .. import inputs
 from ..errors import AmusedError, CheckpointError
-from ..networks.uvit.config import UVitConfig
+from ..families import family_of
 from ..settings import VALUES, Recommended, check_settings
 from .config import check_fit, read_factor, read_scheduler
-
-CLASSES = {"transformer": "UVit2DModel", "vqvae": "VQModel", "scheduler": "AmusedScheduler"}
 
 
 class Source(Protocol):
@@ -40,7 +38,8 @@ class Checkpoint:
     Attributes:
         path: the folder or file.
         name: for people.
-        uvit_config: sizes of the U-ViT.
+        family: what is known of models of its kind.
+        transformer_config: sizes of the transformer.
         factor: pixels per side of a token's cell, from the VQ's own config.
         mask_token_id: the id of the mask token, from the scheduler's config.
         schedule: the masking schedule of the scheduler's config.
@@ -50,19 +49,20 @@ class Checkpoint:
     def __init__(self, path: Path, source: Source) -> None:
         self.path = path
         self._source = source
-        for part, expected in CLASSES.items():
-            found = self.config(part).get("_class_name")
-            if found != expected:
-                raise CheckpointError(f"{path}: the {part} is a {found!r}, but aMUSEd needs {expected!r}.")
-        self.uvit_config = UVitConfig.from_dict(self.config("transformer"))
-        self.mask_token_id, self.schedule = read_scheduler(self.config("scheduler"), self.uvit_config)
+        self.family = family_of(self.config("transformer").get("_class_name"))
+        for part, expected in self.family.classes.items():
+            name = self.config(part).get("_class_name")
+            if name != expected:
+                raise CheckpointError(f"{path}: the {part} is a {name!r}, but {self.family.name} needs {expected!r}.")
+        self.transformer_config = self.family.read_config(self.config("transformer"))
+        self.mask_token_id, self.schedule = read_scheduler(self.config("scheduler"), self.transformer_config)
         self.factor = read_factor(self.config("vqvae"))
-        check_fit(self.uvit_config, self.config("vqvae"), self.config("text_encoder"))
+        check_fit(self.transformer_config, self.config("vqvae"), self.config("text_encoder"))
         extra = source.extra()
         self.name = str(extra.get("name", path.stem if path.is_file() else path.name))
         try:
             self.recommended = self._recommend(extra.get("recommended") or {})
-        except (AmusedError, AttributeError) as error:
+        except (AmusedError, TypeError) as error:
             raise CheckpointError(f"{path}: the recommended settings of amused.json cannot be used: {error}") from error
 
     def config(self, part: str) -> dict[str, Any]:
@@ -96,12 +96,12 @@ class Checkpoint:
         return self._source.extra()
 
     def _recommend(self, stored: Mapping[str, Any]) -> Recommended:
-        """Stored settings; for the published models what their guidance study says (amused-256: 4, amused-512: 10)."""
-        side = self.uvit_config.sample_size * self.factor
+        """Stored settings, and what the family recommends for the others."""
+        side = self.transformer_config.sample_size * self.factor
         known = {name: stored[name] for name in VALUES if name in stored}
-        defaults = {"cfg": 10.0 if self.uvit_config.downsample else 4.0, "schedule": self.schedule}
+        defaults = {"schedule": self.schedule, **self.family.recommended(self.transformer_config)}
         return Recommended(
-            **check_settings({**defaults, **known}, self.uvit_config.codebook_size),
+            **check_settings({**defaults, **known}, self.transformer_config.codebook_size),
             width=inputs.side(stored.get("width", side), "width", self.factor),
             height=inputs.side(stored.get("height", side), "height", self.factor),
         )

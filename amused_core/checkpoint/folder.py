@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..families import Family
 from ..files.reading import WeightFiles, read_json
 from ..files.writing import beside
 from .contents import Checkpoint
@@ -20,18 +21,11 @@ CONFIGS = {
     "text_encoder": "text_encoder/config.json",
     "scheduler": "scheduler/scheduler_config.json",
 }
+TEXT_CLASSES = {"text_encoder": "CLIPTextModelWithProjection", "tokenizer": "CLIPTokenizer"}
 WEIGHTS = {
     "transformer": "diffusion_pytorch_model.safetensors",
     "vqvae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
-}
-INDEX = {
-    "_class_name": "AmusedPipeline",
-    "scheduler": ["diffusers", "AmusedScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "transformer": ["diffusers", "UVit2DModel"],
-    "vqvae": ["diffusers", "VQModel"],
 }
 
 
@@ -97,12 +91,19 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
             _write_json(partial / file, _read_in_full(config) if part == "text_encoder" else config)
         _write_tokenizer(partial / "tokenizer", checkpoint.tokenizer())
         _write_json(partial / "amused.json", {**checkpoint.extra(), "name": checkpoint.name})
-        _write_json(partial / "model_index.json", INDEX)
+        _write_json(partial / "model_index.json", _index(checkpoint.family))
 
 
 def special_tokens(tokenizer: Any) -> dict[str, str]:
     """Names and texts of a tokenizer's special tokens ("bos_token" and the like)."""
     return {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+
+
+def _index(family: Family) -> dict[str, Any]:
+    """What diffusers finds the parts of a pipeline by."""
+    parts = {part: ["diffusers", name] for part, name in family.classes.items()}
+    text = {part: ["transformers", name] for part, name in TEXT_CLASSES.items()}
+    return {"_class_name": family.pipeline, **dict(sorted({**parts, **text}.items()))}
 
 
 def _read_in_full(config: dict[str, Any]) -> dict[str, Any]:

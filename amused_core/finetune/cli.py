@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(options.model, dtype="fp32", device=options.device)
     changes: dict[str, Any] = {name: getattr(options, name, None) for name in SETTING_NAMES if name != "kind"}
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
-    settings = preset(options.preset, model.checkpoint.uvit_config, **changes)
+    settings = preset(options.preset, model.checkpoint.transformer_config, **changes)
     plan = Plan(
         Path(options.data), options.caption, Path(options.output), options.save_every, options.sample_every,
         tuple(options.sample_prompts), options.width, options.height,

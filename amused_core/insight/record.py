@@ -95,7 +95,7 @@ class Recorder:
 def trace(model: AmusedModel, prompt: Any, **settings: Any) -> tuple[Result, Trace]:
     """Draws as `model.generate(prompt, **settings)` does, the same tokens, and records the run."""
     meter = AttentionMeter()
-    recorder = Recorder(model.checkpoint.uvit_config.codebook_size, meter)
+    recorder = Recorder(model.checkpoint.transformer_config.codebook_size, meter)
     also = settings.pop("on_step", None)
 
     def on_step(step: Step) -> None:

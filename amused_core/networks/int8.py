@@ -1,4 +1,4 @@
-"""A U-ViT whose large matrix products run in 8-bit integers: several times faster on CPUs that can, and not exact."""
+"""A transformer whose large matrix products run in 8-bit integers: several times faster on some CPUs, not exact."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from torch import Tensor, nn
 
 from ..errors import AmusedError
 from .weights import weights_version
-
-# What is worked out once a run stays exact: it costs nothing there.
-_ONCE = ("encoder_proj", "cond_embed", "cond_embeds_mapper", "kv_mapper", "linear")
-# Keys and values of the text: attention 2 of a trunk layer, both of a `TextBlock`.
-_TEXT = ("attn2.to_k", "attn2.to_v")
 
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
 
@@ -48,28 +43,28 @@ class Int8Linear(nn.Module):
         return self  # It never changes.
 
 
-def quantized_copy(uvit: nn.Module) -> nn.Module:
-    """The U-ViT with 8-bit products in the layers that run in every step; all else is shared with `uvit`.
+def quantized_copy(transformer: nn.Module) -> nn.Module:
+    """The transformer with 8-bit products in the layers that run in every step; all else is shared with `transformer`.
 
     Built once, and anew when the weights have changed.
 
     Raises:
-        AmusedError: the U-ViT is not in fp32 on a CPU, or this torch has no such products.
+        AmusedError: the transformer is not in fp32 on a CPU, or this torch has no such products.
     """
-    problem = int8_problem(uvit)
+    problem = int8_problem(transformer)
     if problem is not None:
         raise AmusedError(problem)
-    version, cached = weights_version(uvit), _copies.get(uvit)
+    version, cached = weights_version(transformer), _copies.get(transformer)
     if cached is None or cached[0] != version:
-        cached = _copies[uvit] = (version, _build(uvit))
+        cached = _copies[transformer] = (version, _build(transformer))
     copied = cached[1]
-    copied.attend = uvit.attend
+    copied.attend = transformer.attend
     return copied
 
 
-def int8_problem(uvit: nn.Module) -> str | None:
+def int8_problem(transformer: nn.Module) -> str | None:
     """Why `quantized_copy` cannot work, as a sentence; None where it can."""
-    weight = next(uvit.parameters())
+    weight = next(transformer.parameters())
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         where = f"in {str(weight.dtype).removeprefix('torch.')} on {weight.device.type!r}"
         return f"int8 works in fp32 on a CPU only, and this model is {where}; leave int8 out."
@@ -96,17 +91,11 @@ def _works() -> bool:
     return bool((found - want).abs().max() < 0.1 * want.abs().max())
 
 
-def _build(uvit: nn.Module) -> nn.Module:
+def _build(transformer: nn.Module) -> nn.Module:
     # Whoever watches the embedding sees the copy's passes, too.
-    shared = {id(part): part for part in (*uvit.parameters(), uvit.embed)}
-    copied = copy.deepcopy(uvit, shared)
+    shared = {id(part): part for part in (*transformer.parameters(), transformer.embed)}
+    copied = copy.deepcopy(transformer, shared)
     for name, module in list(copied.named_modules()):
-        if isinstance(module, nn.Linear) and not _kept(name):
+        if isinstance(module, nn.Linear) and not transformer.runs_once(name):
             copied.set_submodule(name, Int8Linear(module))
     return copied
-
-
-def _kept(name: str) -> bool:
-    if not set(_ONCE).isdisjoint(name.split(".")) or name.endswith(_TEXT):
-        return True
-    return "attention_blocks" in name and name.endswith(("to_k", "to_v"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..sampling.schedule import Progress
 from .attention import Attend
@@ -19,12 +19,14 @@ class Transformer(Protocol):
         attend: the attention function; may be replaced at any time.
         device: where its weights are.
         dtype: what it computes in.
+        embed: the module that every pass of a batch goes through once, for whoever counts passes.
     """
 
     config: Any
     attend: Attend
     device: torch.device
     dtype: torch.dtype
+    embed: nn.Module
 
     def condition(self, hidden: Tensor, pooled: Tensor, micro: Tensor) -> Any:
         """All that the prompt contributes, worked out once a run: tensors in (named) tuples, batch first.
@@ -40,6 +42,9 @@ class Transformer(Protocol):
 
     def logits(self, features: Tensor) -> Tensor:
         """`features` [n,C] -> logits [n,K]."""
+
+    def runs_once(self, name: str) -> bool:
+        """Whether the layer of that name runs once a run only; such layers stay exact in `int8`, at no cost."""
 
     def row_bytes(self, tokens: Tensor) -> int:
         """The largest activation that a row of `tokens` [B,h,w] has on its way to its features."""

@@ -8,17 +8,16 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from ...amused_core.networks.uvit import Condition
 from . import compat, plain
-from .uvit import HostUVit
+from .transformer import HostTransformer
 
 
 class Known(NamedTuple):
     """A condition, and what it was made of by whom."""
 
-    uvit: HostUVit
+    uvit: HostTransformer
     prompt: tuple[Tensor, ...]
-    condition: Condition
+    condition: Any
 
 
 class Conditions:
@@ -29,11 +28,11 @@ class Conditions:
     def __init__(self) -> None:
         self._known: list[Known] = []
 
-    def recall(self, model: BaseModel, prompt: tuple[Tensor, ...], options: dict[str, Any] | None) -> Condition | None:
+    def recall(self, model: BaseModel, prompt: tuple[Tensor, ...], options: dict[str, Any] | None) -> Any:
         """The condition of text, pooled and micro; None where hooks or other nodes may change the weights meanwhile."""
         if options is None or not compat.quickly(plain.is_steady, model, options):
             return None
-        uvit = model.diffusion_model.chosen(options)
+        uvit = model.diffusion_model.select(options)
         for known in self._known:
             if known.uvit is uvit and all(map(torch.equal, known.prompt, prompt)):
                 return known.condition

@@ -21,7 +21,7 @@ from ...amused_core.sampling.loop import Predict
 from ...amused_core.sampling.schedule import Progress, Schedule
 from . import compat, plain
 from .speed import GuidanceLimit
-from .uvit import INT8, HostUVit
+from .transformer import INT8, HostTransformer
 
 _LIMIT = "sampler_calc_cond_batch_function"
 # Our sampler takes the mask itself, so that function is never called.
@@ -36,7 +36,7 @@ class Run(NamedTuple):
     """What the core's predictor needs of a run: the parts of the positive prompt, and of the negative one if wanted."""
 
     model: Any
-    uvit: HostUVit
+    uvit: HostTransformer
     texts: list[list[Tensor]]
     weights: list[float]
     every: int
@@ -91,7 +91,7 @@ def _read(
     if any(text[0].shape != texts[0][0].shape for text in texts) or not plain.fits(model, planes, device):
         return None
     own = options["transformer_options"]
-    return Run(model, model.diffusion_model.chosen(own), texts, weights, every, own, device)
+    return Run(model, model.diffusion_model.select(own), texts, weights, every, own, device)
 
 
 def _encode(run: Run, parts: list[Tensor]) -> EncodedPrompt:
@@ -113,7 +113,7 @@ def _stock(wrapped: Any, options: dict[str, Any]) -> bool:
         and own.keys() <= _TRANSFORMER_OPTIONS
         and (limit is None or type(limit) is GuidanceLimit)
         and plain.is_steady(guider.inner_model, own)
-        and type(guider.inner_model.diffusion_model) is HostUVit
+        and isinstance(guider.inner_model.diffusion_model, HostTransformer)
         and "forward" not in vars(guider.inner_model.diffusion_model)
     )
 

@@ -13,6 +13,7 @@ import folder_paths
 from ...amused_core.checkpoint import EMBEDDED, Checkpoint, open_checkpoint
 from ...amused_core.checkpoint.single_file import ENDING, METADATA_KEY
 from ...amused_core.errors import CheckpointError
+from ...amused_core.families import FAMILIES
 
 EMBEDDED_NAME = "embedded"
 KINDS = ("amused", "diffusers")
@@ -104,7 +105,7 @@ def _is_model_folder(index: str, changed: int) -> bool:
         content = json.loads(Path(index).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and "UVit2DModel" in (content.get("transformer") or [])
+    return isinstance(content, dict) and bool(FAMILIES.keys() & set(content.get("transformer") or []))
 
 
 @lru_cache(maxsize=256)

@@ -17,8 +17,8 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.families import Family
 from ...amused_core.loading import load_state
-from ...amused_core.networks.uvit.config import UVitConfig
 from ...amused_core.settings import Recommended
 from . import checks, compat
 from .conditions import Conditions, forget
@@ -26,7 +26,7 @@ from .latent_format import AmusedLatentFormat
 from .layers import comfy_layers, patch_left_out, patch_response_norms
 from .model_sampling import AmusedModelSampling
 from .plain import plain_prompts
-from .uvit import HostUVit, attend
+from .transformer import HostTransformer, attend, host_transformer
 
 AESTHETIC_SCORE = 6.0
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Facts:
     factor: int
     schedule: str
     recommended: Recommended
+    family: Family
 
 
 class ModelConfig(comfy.supported_models_base.BASE):
@@ -59,7 +60,7 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
     So its `uncond + cfg * (cond - uncond)` is aMUSEd's own guidance.
     """
 
-    def __init__(self, config: ModelConfig, unet: HostUVit, facts: Facts, device: torch.device) -> None:
+    def __init__(self, config: ModelConfig, unet: HostTransformer, facts: Facts, device: torch.device) -> None:
         super().__init__(config, device=device)
         self.facts = facts
         self.diffusion_model = unet
@@ -143,13 +144,13 @@ def load_model(
     """
     management = comfy.model_management
     device, offload = management.get_torch_device(), management.unet_offload_device()
-    config = UVitConfig.from_dict(checkpoint.config("transformer"))
+    config = checkpoint.transformer_config
     state = checkpoint.state("transformer")
     if dtype is None:
         stored = next((value.dtype for value in state.values()), None)
         dtype = management.unet_dtype(device, sum(value.numel() for value in state.values()), weight_dtype=stored)
     compute = management.unet_manual_cast(dtype, device)
-    unet = HostUVit(config, comfy_layers(dtype, compute), attend, device="meta")
+    unet = host_transformer(checkpoint.family)(config, comfy_layers(dtype, compute), attend, device="meta")
     load_state(unet, state, "transformer")
     unet.eval().to(device=offload, dtype=dtype)
     unet.dtype = dtype
@@ -160,6 +161,7 @@ def load_model(
         checkpoint.factor,
         checkpoint.schedule,
         checkpoint.recommended,
+        checkpoint.family,
     )
     latent_format = AmusedLatentFormat(config.codebook_size, checkpoint.factor, colors, decoder)
     model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload)

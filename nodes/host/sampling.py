@@ -26,6 +26,7 @@ from ...amused_core.settings import check_settings, resolve_settings
 from . import checks, direct, guards
 from .latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
 from .preview import guess_planes
+from .transformer import PROGRESS
 
 
 def amused_sampler(**options: Any) -> comfy.samplers.KSAMPLER:
@@ -182,11 +183,15 @@ def _through_comfyui(
 ) -> core.Predict:
     """Asks the guided model as ComfyUI's own samplers do."""
     guider = None if weights is None else _holder(model, "cfg")
+    options = dict(args.get("model_options", {}))
+    options["transformer_options"] = transformer_options = dict(options.get("transformer_options", {}))
+    args = {**args, "model_options": options}
 
     def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
         planes = tokens_to_planes(tokens, codebook_size)
         if weights is not None:
             guider.cfg = weights[progress.index]
+        transformer_options[PROGRESS] = progress
         return core.at(model(planes, sigmas[progress.index].expand(len(tokens)), **args), cells)
 
     return predict

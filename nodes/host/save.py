@@ -12,7 +12,6 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ...amused_core.checkpoint import Checkpoint
-from ...amused_core.checkpoint.contents import CLASSES
 from ...amused_core.checkpoint.folder import write_folder
 from ...amused_core.checkpoint.single_file import ENDING, write_checkpoint
 from ...amused_core.errors import AmusedError
@@ -51,7 +50,7 @@ class GraphSource:
             config = {key: value for key, value in self._vq.config.items() if not key.startswith("_")}
         else:
             return dict(self._text.stored_config)
-        return {"_class_name": CLASSES[part], **config}
+        return {"_class_name": facts.family.classes[part], **config}
 
     def state(self, part: str) -> dict[str, Tensor]:
         """See `Source`. What patches do to the weights is in them only once ComfyUI has loaded the model."""

@@ -15,7 +15,7 @@ from ...amused_core.sampling.guidance import limit_guidance
 from ...amused_core.sampling.schedule import Schedule
 from ...amused_core.settings import check_settings
 from . import guards
-from .uvit import INT8
+from .transformer import INT8
 
 
 def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) -> Any:

@@ -20,7 +20,6 @@ from ...amused_core.finetune.student import FrozenTexts, Student, make_student
 from ...amused_core.finetune.trainer import START, Trainer
 from ...amused_core.networks.predictor import module_predictor
 from ...amused_core.networks.text import TextEmbedding
-from ...amused_core.networks.uvit import UVit
 from ...amused_core.sampling import loop as core
 from ...amused_core.sampling.randomness import PerImageDraws
 from ...amused_core.sampling.schedule import Schedule
@@ -64,7 +63,7 @@ def train_lora(
     held = lessons.drawn(model, clip, settings, facts) if prompts else None
     weights = _weights(model)
     with torch.inference_mode(False), torch.enable_grad():
-        network = UVit(config, device="meta")
+        network = facts.family.transformer(config, device="meta")
         network.load_state_dict({key: value.clone().float() for key, value in weights.items()}, assign=True)
         texts = FrozenTexts({caption: TextEmbedding(*(x.clone() for x in entry)) for caption, entry in table.items()})
         wanted, held = lessons.usable(wanted), None if held is None else lessons.usable(held)

@@ -159,7 +159,7 @@ def test_changed_models_go_comfyuis_own_way(comfy, ways, change):
 def test_little_memory_goes_comfyuis_own_way(comfy, ways, monkeypatch):
     loader = graphs.load(comfy)
     patcher = comfy.run(loader)
-    monkeypatch.setattr(comfy.module("nodes.host.plain"), "get_free_memory", lambda device: 0)
+    monkeypatch.setattr(comfy.module("nodes.host.compat"), "free_memory", lambda patcher, device: 0)
     run(comfy, patcher, loader)
     assert ways and not any(ways)
 
@@ -247,7 +247,7 @@ def test_rows_are_left_out(comfy, start, settings, rows, build, direct):
 
 def test_every_boundary_is_met(comfy):
     """A step that begins at `guidance_to` has no guidance any more, whatever the rounding of its ratio."""
-    guidance = comfy.module("nodes.host.speed").SparedGuidance
+    guidance = comfy.module("nodes.host.speed").GuidanceLimit
     for schedule in ("cosine", "linear"):
         for steps in (2, 7, 100, 1000):
             ratios = mask_ratios(steps, schedule)
@@ -323,7 +323,7 @@ class Int8Runs:
 
     def __init__(self, comfy, loader, headless, count):
         self.comfy, self.loader, self.headless, self.count = comfy, loader, headless, count
-        headless.transformer.attend = comfy.module("nodes.host.uvit").attend
+        headless.transformer.attend = comfy.module("nodes.host.transformer").attend
 
     def graph(self, model):
         """Tokens of 'aMUSEd sampler'."""
@@ -383,7 +383,7 @@ def test_int8_follows_a_lora_put_on_after_it(comfy, start):
 def test_int8_is_refused_where_weights_are_elsewhere(comfy):
     from comfy import model_management
 
-    uvit_module = comfy.module("nodes.host.uvit")
+    uvit_module = comfy.module("nodes.host.transformer")
     patcher = comfy.run(graphs.load(comfy)).clone()
     uvit, tokens = patcher.model.diffusion_model, torch.zeros(1, 4, 4, dtype=torch.int64)
     given = (tokens, torch.zeros(1, 3, 32), torch.zeros(1, 32), torch.zeros(1, 5), {uvit_module.INT8: True})
@@ -424,12 +424,12 @@ def test_neutral_settings_add_nothing(comfy):
     """Nothing slows the plain model down."""
     patcher = comfy.run(speed(comfy, graphs.load(comfy)))
     assert "sampler_calc_cond_batch_function" not in patcher.model_options
-    assert comfy.module("nodes.host.uvit").INT8 not in patcher.model_options["transformer_options"]
+    assert comfy.module("nodes.host.transformer").INT8 not in patcher.model_options["transformer_options"]
 
 
 def test_the_given_model_is_left_alone(comfy):
     loader = graphs.load(comfy)
     before, faster = comfy.run(loader, speed(comfy, loader, int8=True, guidance_to=0.5))
-    assert comfy.module("nodes.host.uvit").INT8 in faster.model_options["transformer_options"]
-    assert comfy.module("nodes.host.uvit").INT8 not in before.model_options["transformer_options"]
+    assert comfy.module("nodes.host.transformer").INT8 in faster.model_options["transformer_options"]
+    assert comfy.module("nodes.host.transformer").INT8 not in before.model_options["transformer_options"]
     assert "sampler_calc_cond_batch_function" not in before.model_options

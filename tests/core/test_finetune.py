@@ -436,7 +436,7 @@ def test_an_interrupt_keeps_what_was_learnt(run: Callable[..., Run]) -> None:
 
 def test_kill_at_any_moment(run: Callable[..., Run], folder: Path, png: Path, tmp_path: Path) -> None:
     """SIGKILL again and again: no file is ever broken, and the end is that of a run without a stop."""
-    settings = preset("style", load_model(folder).checkpoint.uvit_config, steps=40, batch=2, rank=4)
+    settings = preset("style", load_model(folder).checkpoint.transformer_config, steps=40, batch=2, rank=4)
     output = tmp_path / "killed"
     command = [sys.executable, "-m", "amused_core.cli", "train", "lora", str(png), "--caption", "a mushroom"]
     command += ["--model", str(folder), "--output", str(output), "--steps", "40", "--batch", "2", "--rank", "4"]

@@ -16,6 +16,9 @@ from .config import UVitConfig
 from .ends import LogitsHead, PairCondition, TokenEmbed, UVitBlock
 from .trunk import LayerCondition, TransformerLayer, sinusoid
 
+# The layers that run once a run, besides those that make keys and values of the text.
+_ONCE = frozenset({"encoder_proj", "cond_embed", "cond_embeds_mapper", "kv_mapper", "linear"})
+
 
 class Condition(NamedTuple):
     """What the U-ViT takes from a text and its micro-conditioning: constant over a run, so worked out once.
@@ -147,6 +150,12 @@ class UVit(nn.Module):
     def logits(self, features: Tensor) -> Tensor:
         """See `Transformer.logits`."""
         return self.mlm_layer.logits(features[None, :, None])[0, :, :, 0].T
+
+    def runs_once(self, name: str) -> bool:
+        """See `Transformer.runs_once`: what `condition` runs, keys and values of the text among it."""
+        if not _ONCE.isdisjoint(name.split(".")) or name.endswith(("attn2.to_k", "attn2.to_v")):
+            return True
+        return "attention_blocks" in name and name.endswith(("to_k", "to_v"))
 
     def row_bytes(self, tokens: Tensor) -> int:
         """The largest activation that a row of `tokens` [B,h,w] has on its way through `grid`."""

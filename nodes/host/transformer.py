@@ -1,22 +1,25 @@
-"""The core's U-ViT with the places where ComfyUI's nodes may patch it."""
+"""A family's transformer with the places where ComfyUI's nodes may patch it."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...amused_core.errors import AmusedError
+from ...amused_core.families import Family
 from ...amused_core.networks.int8 import quantized_copy
-from ...amused_core.networks.uvit import Condition, UVit
 from .attention import attention
 
 # Where a MODEL's transformer options ask for 8-bit products.
 INT8 = "amused_int8"
+# And where our sampler says where the run is.
+PROGRESS = "amused_progress"
 
 
-class HostUVit(UVit):
+class HostTransformer:
     """Honours `patches_replace`: "dit" for whole trunk layers, "attn1" (self) and "attn2" (text) for their attention.
 
     Layers are known by two names. As a list: ("double_block", i), or ("single_block", i). As a U with its centre in the
@@ -33,18 +36,19 @@ class HostUVit(UVit):
         pooled: Tensor,
         micro: Tensor,
         options: dict[str, Any] | None = None,
-        given: Condition | None = None,
+        condition: Any = None,
     ) -> Tensor:
-        """See `UVit.forward`; `given` is what `condition` of the chosen U-ViT made of text, pooled and micro."""
-        uvit = self.chosen(options)
-        given = uvit.condition(text, pooled, micro) if given is None else given
-        return uvit.mlm_layer(uvit.grid(tokens, given, options))
+        """Logits [B,K,h,w] of every cell; `condition` is what the selected transformer made of the prompt."""
+        transformer, options = self.select(options), options or {}
+        condition = transformer.condition(text, pooled, micro) if condition is None else condition
+        features = transformer.features(tokens, condition, options.get(PROGRESS), options)
+        return transformer.logits(features.flatten(0, 2)).view(*features.shape[:3], -1).movedim(-1, 1)
 
-    def chosen(self, options: dict[str, Any] | None) -> HostUVit:
-        """This U-ViT, or its quantized copy where `options` ask for it."""
+    def select(self, options: dict[str, Any] | None) -> HostTransformer:
+        """This transformer, or its quantized copy where `options` ask for it."""
         return self._int8() if options and options.get(INT8) else self
 
-    def _int8(self) -> HostUVit:
+    def _int8(self) -> HostTransformer:
         """The copy with 8-bit products of the weights as they are now.
 
         Raises:
@@ -54,9 +58,7 @@ class HostUVit(UVit):
             raise AmusedError("int8 needs the whole model in memory in fp32; take 'aMUSEd speed' out, or its int8.")
         return quantized_copy(self)
 
-    def run_layer(
-        self, index: int, layer: nn.Module, hidden: Tensor, given: Condition, options: dict[str, Any]
-    ) -> Tensor:
+    def run_layer(self, index: int, layer: nn.Module, hidden: Tensor, given: Any, options: dict[str, Any]) -> Tensor:
         """See `UVit.run_layer`."""
         options = {**options, "block": self._place(index)}
         patches = options.get("patches_replace", {}).get("dit", {})
@@ -75,6 +77,12 @@ class HostUVit(UVit):
         if index == middle:
             return ("middle", 0)
         return ("input", index) if index < middle else ("output", index - middle - 1)
+
+
+@cache
+def host_transformer(family: Family) -> type[Any]:
+    """The transformer class of a family that ComfyUI runs."""
+    return type(f"Host{family.transformer.__name__}", (HostTransformer, family.transformer), {})
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict[str, Any]) -> Tensor:
