@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("version", nargs="?", choices=sorted(WHEELS))
     parser.add_argument("--existing", type=Path, metavar="DIR", help="link the pack into this ComfyUI instead")
     parser.add_argument("--python", default=sys.executable, help="the Python that runs ComfyUI")
-    parser.add_argument("--layer", type=Path, metavar="DIR", help="run it in a new environment, made on top of this one")
+    parser.add_argument(
+        "--layer", type=Path, metavar="DIR", help="run it in a new environment, made on top of this one"
+    )
     arguments = parser.parse_args()
     if (arguments.version is None) == (arguments.existing is None):
         parser.error("give a version or --existing DIR")
