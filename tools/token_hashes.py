@@ -2,7 +2,7 @@
 
     python tools/token_hashes.py COMFYUI [COMFYUI ...] [-- arguments of main.py]
 
-Each ComfyUI is run by an environment of its own (`.venv` or `venv` in it or beside it, or one that `make` made), else
+Each ComfyUI is run by an environment of its own (one that `make` made, or `.venv` or `venv` in it or beside it), else
 by this Python.
 """
 

@@ -225,3 +225,39 @@ def test_our_own_refusals_are_not_taken_for_that(comfy, unlike):
         with pytest.raises(kind):
             unlike.quickly(fails, kind("no"))
     assert unlike.quickly(fails, KeyError("no")) is None
+
+
+def test_dynamic_vram_leaves_our_models_alone(comfy, monkeypatch):
+    """Newer versions load models by another class then; ours stay with the one that they are made for."""
+    from comfy import model_patcher
+
+    if not hasattr(model_patcher, "ModelPatcherDynamic"):
+        pytest.skip("this ComfyUI has no dynamic VRAM")
+    want = drawn(comfy)
+    monkeypatch.setattr(model_patcher, "CoreModelPatcher", model_patcher.ModelPatcherDynamic)
+    assert all(map(same, want, drawn(comfy)))
+    loader = graphs.load(comfy)
+    model, clip, vae = comfy.run(loader, (loader, 1), (loader, 2))
+    assert not any(part.is_dynamic() for part in (model, clip, clip.clone(), vae.patcher))
+
+
+def test_half_precision_between_nodes(comfy, monkeypatch):
+    """`--fp16-intermediates` of newer versions: token ids and pictures stay in float32."""
+    from comfy.cli_args import args
+
+    if not hasattr(args, "fp16_intermediates"):
+        pytest.skip("this ComfyUI hands on float32 only")
+    comfy.fresh()
+    loader = graphs.load(comfy)
+    encoded = comfy.node("VAEEncode", pixels=comfy.give(graphs.picture()), vae=(loader, 2))
+
+    def run():
+        sampled = graphs.sample(comfy, loader, encoded, denoise=0.5)
+        return comfy.run(encoded, sampled, comfy.node("VAEDecode", samples=sampled, vae=(loader, 2)))
+
+    want = run()
+    monkeypatch.setattr(args, "fp16_intermediates", True)
+    comfy.fresh()
+    got = run()
+    assert same(want[0], got[0]) and same(want[1], got[1]) and (want[2] == got[2]).all()
+    assert {str(part.dtype) for part in (got[0]["samples"], got[1]["samples"], got[2])} == {"torch.float32"}
