@@ -16,12 +16,13 @@ EMBEDDED = Path(__file__).parents[1] / "embedded"
 OTHER_ENDINGS = (".bin", ".ckpt", ".gguf", ".pt", ".pth")
 
 
-def open_checkpoint(path: str | Path | None = None, variant: str | None = None) -> Checkpoint:
+def open_checkpoint(path: str | Path | None = None, variant: str | None = None, mmap: bool = False) -> Checkpoint:
     """Opens a diffusers folder or a one-file checkpoint; `None` is the model that ships with the package.
 
     Args:
         path: folder with a `model_index.json`, or a `.safetensors` file written by `write_checkpoint`.
         variant: weight variant of a folder ("fp16" reads `*.fp16.safetensors`).
+        mmap: map weights from the file instead of reading them; see `load_model`.
 
     Raises:
         CheckpointError: nothing there, another kind of model, or unreadable files.
@@ -35,12 +36,12 @@ def open_checkpoint(path: str | Path | None = None, variant: str | None = None) 
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"No model at {str(path)!r} ({error}); {allowed}") from error
     if is_folder:
-        return Checkpoint(place, FolderSource(place, variant))
+        return Checkpoint(place, FolderSource(place, variant, mmap))
     if not is_file:
         raise CheckpointError(f"No model at {str(place)!r}; {allowed}")
     if variant is not None:
         raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
-    return Checkpoint(place, FileSource(place))
+    return Checkpoint(place, FileSource(place, mmap))
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
@@ -53,9 +54,9 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype
         AmusedError: it cannot be written.
     """
     path = Path(path)
-    if path.suffix == ENDING:
+    if path.suffix.lower() == ENDING:
         write_checkpoint(path, checkpoint, dtype)
-    elif path.suffix.lower() in OTHER_ENDINGS or ENDING in path.name:
+    elif path.suffix.lower() in OTHER_ENDINGS or ENDING in path.name.lower():
         raise CheckpointError(f"{str(path)!r} must end in {ENDING}, or be the name of a folder.")
     else:
         write_folder(path, checkpoint, dtype)
