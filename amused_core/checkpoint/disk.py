@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
 from ..errors import CheckpointError
-from .contents import Checkpoint
-from .folder import FolderSource, write_folder
-from .single_file import ENDING, FileSource, write_checkpoint
+from ..files import read_json
+from ..tensor_files import ENDING, TensorFile, read_header
+from .contents import CLASSES, Checkpoint
+from .folder import INDEX_FILE, FolderSource, write_folder
+from .single_file import METADATA_KEY, FileSource, write_checkpoint
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 # Of files that this package never writes: such a name is no folder's.
@@ -42,6 +45,28 @@ def open_checkpoint(path: str | Path | None = None, variant: str | None = None, 
     if variant is not None:
         raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
     return Checkpoint(place, FileSource(place, mmap))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether an aMUSEd checkpoint lies at `path`, as the index of a folder or the header of a file says.
+
+    Raises:
+        CheckpointError: index or header cannot be read, or a part of the file is missing.
+    """
+    if os.path.isfile(index := path / INDEX_FILE):
+        transformer = read_json(index).get("transformer")
+        return isinstance(transformer, list) and CLASSES["transformer"] in transformer
+    if path.suffix.lower() != ENDING or not os.path.isfile(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            metadata = read_header(file)[0].get("__metadata__")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
+    if not isinstance(metadata, dict) or METADATA_KEY not in metadata:
+        return False
+    TensorFile(path)
+    return True
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:

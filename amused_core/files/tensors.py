@@ -159,6 +159,8 @@ def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
         header = json.loads(text)
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
     return header, START + size
 
 
