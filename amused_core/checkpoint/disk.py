@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
-from ..files import read_json
-from ..tensor_files import ENDING, TensorFile, read_header
+from ..files.reading import read_json
+from ..files.tensors import ENDING, TensorFile, read_header
 from .contents import CLASSES, Checkpoint
 from .folder import INDEX_FILE, FolderSource, write_folder
 from .single_file import METADATA_KEY, FileSource, write_checkpoint

@@ -11,7 +11,7 @@ import folder_paths
 from ...amused_core.checkpoint import EMBEDDED, Checkpoint, is_checkpoint, open_checkpoint
 from ...amused_core.checkpoint.folder import INDEX_FILE
 from ...amused_core.errors import CheckpointError
-from ...amused_core.tensor_files import ENDING
+from ...amused_core.files.tensors import ENDING
 from .listing import Remembered, Stamp, leave_out, scan, stamp
 
 EMBEDDED_NAME = "embedded"
@@ -141,18 +141,19 @@ def _candidates(
 ) -> Iterator[Path]:
     """Model folders and `.safetensors` files below `folder`; a model folder is not looked into."""
     note(folder)
+    try:
+        stat = os.stat(folder)
+    except OSError:
+        return
+    if (place := (stat.st_dev, stat.st_ino)) in above:  # A link to a folder that it lies in.
+        return
     for entry in scan(folder):
-        try:
-            stat = entry.stat()
-            if not entry.is_dir():
-                if entry.is_file() and entry.name.lower().endswith(ENDING):
-                    yield Path(entry.path)
-                continue
-            index = os.path.join(entry.path, INDEX_FILE)
-            if os.path.isfile(index):
-                note(index)
-                yield Path(entry.path)
-            elif depth > 1 and (place := (stat.st_dev, stat.st_ino)) not in above:
-                yield from _candidates(note, entry.path, depth - 1, above | {place})
-        except OSError as error:
-            leave_out(entry.path, error.strerror or error)
+        path = Path(entry.path)
+        if entry.is_file():
+            if path.suffix.lower() == ENDING:
+                yield path
+        elif os.path.isfile(path / INDEX_FILE):
+            note(path / INDEX_FILE)
+            yield path
+        elif entry.is_dir() and depth > 1:
+            yield from _candidates(note, entry.path, depth - 1, above | {place})

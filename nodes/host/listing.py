@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 Stamp = tuple[int, int] | None
 logger = logging.getLogger(__name__)
-# File systems date changes to two seconds at worst: what is younger may change again without a new date.
+# File systems date changes to two seconds at worst: a younger folder may change again without a new date.
 SETTLED = 2 * 10**9
 _logged: set[tuple[str, str]] = set()
 
@@ -25,17 +25,27 @@ def leave_out(path: str | Path, reason: object) -> None:
         logger.warning("aMUSEd: %a is left out: %s", *line)
 
 
-def scan(folder: str | Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder by name; none where it is missing or cannot be read."""
+def scan(folder: str | Path, ending: str = "") -> list[os.DirEntry[str]]:
+    """The entries of a folder whose names have this ending, sorted; without those that cannot be read."""
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            found = sorted((e for e in entries if e.name.lower().endswith(ending)), key=lambda entry: entry.name)
     except FileNotFoundError:
         return []
     except OSError as error:
         leave_out(folder, error.strerror or error)
         return []
-    return [entry for entry in found if _is_text(entry)]
+    return [entry for entry in found if _is_readable(entry)]
+
+
+def is_text(name: str) -> bool:
+    """Whether ComfyUI can send a name to the browser, in UTF-8; not every name on a disk is text. Logs it if not."""
+    try:
+        name.encode()
+    except UnicodeError:
+        leave_out(name, "its name is no UTF-8")
+        return False
+    return True
 
 
 def stamp(path: str | Path) -> Stamp:
@@ -65,16 +75,15 @@ class Remembered(Generic[T]):
             return state[2]
         stamps: dict[str, Stamp] = {}
         value = self._make(lambda path: stamps.setdefault(str(path), stamp(path)), *arguments)
-        latest = max((known[0] for known in stamps.values() if known), default=0)
+        latest = max((known[0] for path, known in stamps.items() if known and os.path.isdir(path)), default=0)
         self._state = (arguments, stamps, value) if latest + SETTLED < time.time_ns() else None
         return value
 
 
-def _is_text(entry: os.DirEntry[str]) -> bool:
-    """ComfyUI sends names to the browser as UTF-8, which not every name on a disk is."""
+def _is_readable(entry: os.DirEntry[str]) -> bool:
     try:
-        entry.name.encode()
-    except UnicodeError:
-        leave_out(entry.path, "its name is no UTF-8")
+        entry.stat()
+    except OSError as error:
+        leave_out(entry.path, error.strerror or error)
         return False
-    return True
+    return is_text(entry.name)
