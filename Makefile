@@ -17,7 +17,7 @@ ROOT := $(CURDIR)
 PYTHON ?= python3
 VENV := $(ROOT)/.venv
 BIN := $(VENV)/bin
-PIP_INSTALL := -m pip install -qq --disable-pip-version-check
+PIP_INSTALL := -m pip install --disable-pip-version-check
 COMFYUI_ARGS ?= --cpu
 NEWEST := 0.3.75
 OLDEST := 0.3.52
@@ -41,33 +41,43 @@ else
   TEST_READY := $(COMFYUI_READY)
 endif
 
+# Somebody may have removed the pack's link in custom_nodes.
+LINK := $(BIN)/python tools/install_comfyui.py --link
+
 .PHONY: demo ui test test-full tokens lint workflows bench-comfyui clean
 
 demo: $(COMFYUI_READY)
+	@$(LINK) "$(COMFYUI)"
 	@$(BIN)/python tools/demo.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
 
 ui: $(COMFYUI_READY)
+	@$(LINK) "$(COMFYUI)"
 	@$(BIN)/python tools/ui.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
 
 test: lint $(TEST_READY)
+	@$(LINK) "$(COMFYUI)"
 	COMFYUI_DIR="$(COMFYUI)" $(TEST_PYTHON) -m pytest tests -m "not slow"
 
 # The browser tests know the newer frontend's menus.
 test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
+	@$(LINK) "$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" "$(ROOT)/.comfyui/$(OLDEST)/ComfyUI"
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests -m "not slow" --ignore tests/browser
 
 tokens: $(COMFYUI_READY) $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
+	@$(LINK) "$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" "$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" "$(COMFYUI)"
 	$(BIN)/python tools/token_hashes.py $(sort "$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" "$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" "$(COMFYUI)")
 
-lint: $(VENV)/.pack
+lint: $(VENV)/.extras
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 workflows: $(COMFYUI_READY)
+	@$(LINK) "$(COMFYUI)"
 	$(BIN)/python tools/build_workflows.py "$(COMFYUI)"
 
 bench-comfyui: $(COMFYUI_READY)
+	@$(LINK) "$(COMFYUI)"
 	$(BIN)/python tools/bench_startup.py "$(COMFYUI)"
 	$(BIN)/python tools/bench_comfyui.py "$(COMFYUI)"
 
@@ -76,22 +86,29 @@ clean:
 
 # Every stamp is written last, so a step that was cut off runs again.
 $(VENV)/.torch:
-	@echo "Setting up .venv with torch; the first time takes minutes."
-	$(PYTHON) -m venv "$(VENV)"
-	$(BIN)/python $(PIP_INSTALL) torch torchvision
+	@echo "== torch into .venv: up to 3 GB to download, 6 GB on the disk. pip is silent for a minute while it unpacks."
+	@$(PYTHON) -m venv "$(VENV)"
+	@began=$$SECONDS; $(BIN)/python $(PIP_INSTALL) torch torchvision; echo "== torch is there ($$((SECONDS - began)) s)"
 	@touch $@
 
 $(VENV)/.pack: $(VENV)/.torch pyproject.toml
-	$(BIN)/python $(PIP_INSTALL) --editable '.[train,test]'
+	@echo "== amused with what it needs: about 50 MB"
+	@began=$$SECONDS; $(BIN)/python $(PIP_INSTALL) --editable .; echo "== amused is there ($$((SECONDS - began)) s)"
+	@touch $@
+
+# What tests, style and training need, and the demo does not.
+$(VENV)/.extras: $(VENV)/.pack
+	@echo "== tools for tests and training: about 100 MB"
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[train,test]'
 	@touch $@
 
 $(ROOT)/.comfyui/$(NEWEST)/.ready: $(VENV)/.pack requirements.txt tools/install_comfyui.py
-	@echo "Installing ComfyUI $(NEWEST) into .comfyui/"
-	$(BIN)/python tools/install_comfyui.py $(NEWEST)
+	@echo "== ComfyUI $(NEWEST) into .comfyui/: about 500 MB"
+	@began=$$SECONDS; $(BIN)/python tools/install_comfyui.py $(NEWEST); echo "== ComfyUI is there ($$((SECONDS - began)) s)"
 	@touch $@
 
 $(ROOT)/.comfyui/$(OLDEST)/.ready: requirements.txt pyproject.toml tools/install_comfyui.py
-	@echo "Installing ComfyUI $(OLDEST) with an environment of its own into .comfyui/"
+	@echo "== ComfyUI $(OLDEST) with an environment of its own into .comfyui/"
 	$(PYTHON) -m venv "$(OLD_VENV)"
 	$(OLD_VENV)/bin/python $(PIP_INSTALL) torch torchvision
 	$(OLD_VENV)/bin/python tools/install_comfyui.py $(OLDEST)

@@ -25,7 +25,7 @@ def build_transformer(
     layers: Layers = TORCH_LAYERS,
     attend: Attend = sdpa,
 ) -> Transformer:
-    """The transformer with its weights, in eval mode. `dtype` None keeps the stored one (and the memory map)."""
+    """The transformer with its weights, in eval mode. `dtype` None keeps the stored one (and a memory map)."""
     model = checkpoint.family.transformer(checkpoint.transformer_config, layers, attend, device="meta")
     load_state(model, checkpoint.state("transformer"), "transformer")
     return model.eval().to(device=device, dtype=dtype)
@@ -36,9 +36,8 @@ def build_vq(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> VQ:
     from diffusers import VQModel
 
     module = _construct("vqvae", lambda: VQModel.from_config(checkpoint.config("vqvae")))
-    state = {key: _single(value) for key, value in checkpoint.state("vqvae").items()}
-    load_state(module, state, "vqvae")
-    return VQ(module.eval().to(device))
+    load_state(module, checkpoint.state("vqvae"), "vqvae")
+    return VQ(nn.Module.to(module.eval(), device, torch.float32))
 
 
 def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Text:
@@ -48,8 +47,9 @@ def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device:
     config = checkpoint.config("text_encoder")
     module = _construct("text_encoder", lambda: CLIPTextModelWithProjection(CLIPTextConfig(**config)))
     # Older checkpoints store this constant buffer; newer transformers versions rebuild it.
-    state = {k: v for k, v in checkpoint.state("text_encoder").items() if not k.endswith("position_ids")}
-    load_state(module, state, "text_encoder")
+    stored = checkpoint.state("text_encoder").items()
+    load_state(module, {k: v for k, v in stored if not k.endswith("position_ids")}, "text_encoder")
+    del stored  # Where it is cast, both forms of all weights would be there at a time.
     for owner in module.modules():
         if getattr(owner, "position_ids", None) is not None:
             owner.position_ids = torch.arange(module.config.max_position_embeddings)[None]
@@ -101,11 +101,6 @@ def _refuse(part: str, problem: str, items: list[Any]) -> None:
     if items:
         more = f" and {len(items) - 3} more" if len(items) > 3 else ""
         raise CheckpointError(f"The {part} {problem} {', '.join(map(str, items[:3]))}{more}.")
-
-
-def _single(value: Tensor) -> Tensor:
-    """fp32, except what is no floating-point number and will be refused."""
-    return value.float() if value.is_floating_point() else value
 
 
 def _finite(value: Tensor) -> bool:

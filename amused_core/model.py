@@ -59,6 +59,7 @@ def load_model(
     dtype: str = "auto",
     device: str = "auto",
     attention: str = "auto",
+    mmap: bool = False,
 ) -> AmusedModel:
     """Loads an aMUSEd model.
 
@@ -70,6 +71,8 @@ def load_model(
             The VQ-GAN always runs in fp32.
         device: "cpu", "cuda", "mps" (an index may follow: "cuda:1"); "auto" is the best there is.
         attention: "sdpa", "xformers", or "auto".
+        mmap: map weights that need no cast from the file instead of reading them: processes then share their memory,
+            but end without a word when the file is overwritten in place.
 
     Raises:
         CheckpointError: nothing usable at `path`.
@@ -78,7 +81,7 @@ def load_model(
     """
     own_dtype = _dtype(dtype)
     where = _device(str(device))
-    checkpoint = open_checkpoint(path, variant)
+    checkpoint = open_checkpoint(path, variant, mmap)
     attend = choose_attention(attention, where)
     compute = own_dtype or (_cpu_dtype(checkpoint) if where.type == "cpu" else None)
     keep_memory()
@@ -293,7 +296,7 @@ def _dtype(name: str) -> torch.dtype | None:
 
 def _cpu_dtype(checkpoint: Checkpoint) -> torch.dtype:
     """fp32, or bf16 where the weights are halves anyway, and fast, and there are enough of them to matter."""
-    weights = checkpoint.state("transformer").values()
+    weights = checkpoint.layout("transformer").values()
     halves = all(weight.dtype in (torch.float16, torch.bfloat16) for weight in weights)
     large = sum(weight.numel() for weight in weights) >= LARGE
     return torch.bfloat16 if halves and large and bf16_pays() else torch.float32

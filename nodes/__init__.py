@@ -1,7 +1,6 @@
 """The nodes of the pack. They only declare; the work is in `host` (ComfyUI) and `amused_core`."""
 
 from comfy_api.latest import ComfyExtension, io
-from typing_extensions import override
 
 from . import host
 from .encode import AmusedMicroConditioning, AmusedTextEncode
@@ -21,7 +20,6 @@ from .vq import AmusedVQDecode, AmusedVQEncode
 class AmusedExtension(ComfyExtension):
     """What ComfyUI asks for the pack's nodes."""
 
-    @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes, in the order of the menu."""
         return [

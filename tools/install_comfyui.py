@@ -7,6 +7,7 @@ It is used to run tests and the demo, and is never part of the pack.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ UNLISTED = ["requests"]
 
 def pip(python: str, *arguments: str) -> None:
     """Runs `pip install` in the environment of `python`."""
-    command = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments]
+    command = [python, "-m", "pip", "install", "--disable-pip-version-check", *arguments]
     subprocess.run(command, check=True)
 
 
@@ -70,7 +71,7 @@ def link(comfyui: Path) -> None:
     folder = comfyui / "custom_nodes"
     if not folder.is_dir():
         raise SystemExit(f"{comfyui} is not a ComfyUI: it has no folder custom_nodes.")
-    if any(entry.resolve() == ROOT for entry in folder.iterdir()):
+    if any(os.path.realpath(entry) == str(ROOT) for entry in folder.iterdir()):
         return
     place = folder / PACK
     if place.exists():
@@ -78,20 +79,26 @@ def link(comfyui: Path) -> None:
     if place.is_symlink():
         place.unlink()
     place.symlink_to(ROOT, target_is_directory=True)
+    print(f"Linked the pack into {folder}", flush=True)
 
 
 def main() -> None:
-    """Command line: a version to install, or `--existing DIR`."""
+    """Command line: a version to install, `--existing DIR`, or `--link DIR ...`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("version", nargs="?", choices=sorted(WHEELS))
-    parser.add_argument("--existing", type=Path, metavar="DIR", help="link the pack into this ComfyUI instead")
+    parser.add_argument("--existing", type=Path, metavar="DIR", help="make this ComfyUI ready instead")
+    parser.add_argument("--link", type=Path, nargs="+", metavar="DIR", help="only link the pack into these ComfyUIs")
     parser.add_argument("--python", default=sys.executable, help="the Python that runs ComfyUI")
     parser.add_argument(
         "--layer", type=Path, metavar="DIR", help="run it in a new environment, made on top of this one"
     )
     arguments = parser.parse_args()
-    if (arguments.version is None) == (arguments.existing is None):
-        parser.error("give a version or --existing DIR")
+    if sum(given is not None for given in (arguments.version, arguments.existing, arguments.link)) != 1:
+        parser.error("give a version, --existing DIR or --link DIR")
+    if arguments.link:
+        for comfyui in arguments.link:
+            link(comfyui.resolve())
+        return
     if arguments.version:
         comfyui = unpack(arguments.version, arguments.python, ROOT / ".comfyui" / arguments.version)
     else:

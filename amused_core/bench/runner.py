@@ -83,7 +83,7 @@ def _sides(plan: Plan, checkpoint: Checkpoint) -> tuple[Pack | None, Diffusers |
 
 
 def _about(plan: Plan, checkpoint: Checkpoint, job: Job) -> dict[str, Any]:
-    states = [checkpoint.state(part) for part in ("transformer", "text_encoder", "vqvae")]
+    states = [checkpoint.layout(part) for part in ("transformer", "text_encoder", "vqvae")]
     weights = [value for state in states for value in state.values()]
     side = job.width // checkpoint.factor
     shapes = layer_shapes(checkpoint.transformer_config, (1 if job.cfg <= 1 else 2) * job.batch, side)

@@ -90,11 +90,14 @@ class RandomSource:
 
     def state(self, part: str) -> dict[str, Tensor]:
         """Matrices and kernels normal with the variance 1 / fan-in, gains of norms 1, biases 0; the VQ in fp32."""
-        dtype = torch.float32 if part == "vqvae" else self._dtype
         generator = torch.Generator().manual_seed(self._seed)
+        return {name: _filled(name, v.shape, generator).to(v.dtype) for name, v in self.layout(part).items()}
+
+    def layout(self, part: str) -> dict[str, Tensor]:
+        """See `Source`."""
+        dtype = torch.float32 if part == "vqvae" else self._dtype
         with torch.device("meta"):
-            shapes = {name: value.shape for name, value in _module(part, self.config(part)).state_dict().items()}
-        return {name: _filled(name, shape, generator).to(dtype) for name, shape in shapes.items()}
+            return {name: v.to(dtype) for name, v in _module(part, self.config(part)).state_dict().items()}
 
     def tokenizer(self) -> Any:
         """That of the model that ships here, padding to CLIP's 77 tokens: which ids there are changes no cost."""
@@ -126,6 +129,10 @@ class SharedSource:
             state = self._source.state(part)
             self._states[part] = {name: _cast(value, dtype) for name, value in state.items()}
         return self._states[part]
+
+    def layout(self, part: str) -> dict[str, Tensor]:
+        """See `Source`."""
+        return {name: value.to("meta") for name, value in self.state(part).items()}
 
     def tokenizer(self) -> Any:
         """See `Source`."""

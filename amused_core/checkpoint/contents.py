@@ -23,7 +23,10 @@ class Source(Protocol):
         """The configuration of a part as diffusers or transformers wrote it."""
 
     def state(self, part: str) -> dict[str, Tensor]:
-        """The weights of a part, memory-mapped, in their stored dtype."""
+        """The weights of a part, in their stored dtype."""
+
+    def layout(self, part: str) -> dict[str, Tensor]:
+        """The same without their values, on the meta device."""
 
     def tokenizer(self) -> Any:
         """The transformers tokenizer of the text encoder."""
@@ -70,8 +73,12 @@ class Checkpoint:
         return self._source.config(part)
 
     def state(self, part: str) -> dict[str, Tensor]:
-        """The weights of "transformer", "vqvae" or "text_encoder": memory-mapped, in their stored dtype."""
+        """The weights of "transformer", "vqvae" or "text_encoder", in their stored dtype."""
         return self._source.state(part)
+
+    def layout(self, part: str) -> dict[str, Tensor]:
+        """The same without their values, on the meta device: costs next to nothing."""
+        return self._source.layout(part)
 
     def weights(self, part: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
         """The weights of a part for writing: on the CPU, contiguous, floating-point ones in `dtype` (None: as is).

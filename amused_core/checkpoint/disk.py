@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
 from ..errors import CheckpointError
+from ..families import FAMILIES
+from ..files.reading import read_json
+from ..files.tensors import ENDING, TensorFile, read_header
 from .contents import Checkpoint
-from .folder import FolderSource, write_folder
-from .single_file import ENDING, FileSource, write_checkpoint
+from .folder import INDEX_FILE, FolderSource, write_folder
+from .single_file import METADATA_KEY, FileSource, write_checkpoint
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 # Of files that this package never writes: such a name is no folder's.
 OTHER_ENDINGS = (".bin", ".ckpt", ".gguf", ".pt", ".pth")
 
 
-def open_checkpoint(path: str | Path | None = None, variant: str | None = None) -> Checkpoint:
+def open_checkpoint(path: str | Path | None = None, variant: str | None = None, mmap: bool = False) -> Checkpoint:
     """Opens a diffusers folder or a one-file checkpoint; `None` is the model that ships with the package.
 
     Args:
         path: folder with a `model_index.json`, or a `.safetensors` file written by `write_checkpoint`.
         variant: weight variant of a folder ("fp16" reads `*.fp16.safetensors`).
+        mmap: map weights from the file instead of reading them; see `load_model`.
 
     Raises:
         CheckpointError: nothing there, another kind of model, or unreadable files.
@@ -35,12 +40,34 @@ def open_checkpoint(path: str | Path | None = None, variant: str | None = None) 
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"No model at {str(path)!r} ({error}); {allowed}") from error
     if is_folder:
-        return Checkpoint(place, FolderSource(place, variant))
+        return Checkpoint(place, FolderSource(place, variant, mmap))
     if not is_file:
         raise CheckpointError(f"No model at {str(place)!r}; {allowed}")
     if variant is not None:
         raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
-    return Checkpoint(place, FileSource(place))
+    return Checkpoint(place, FileSource(place, mmap))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether an aMUSEd checkpoint lies at `path`, as the index of a folder or the header of a file says.
+
+    Raises:
+        CheckpointError: index or header cannot be read, or a part of the file is missing.
+    """
+    if os.path.isfile(index := path / INDEX_FILE):
+        transformer = read_json(index).get("transformer")
+        return isinstance(transformer, list) and any(name in FAMILIES for name in transformer if isinstance(name, str))
+    if path.suffix.lower() != ENDING or not os.path.isfile(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            metadata = read_header(file)[0].get("__metadata__")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
+    if not isinstance(metadata, dict) or METADATA_KEY not in metadata:
+        return False
+    TensorFile(path)
+    return True
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
@@ -53,9 +80,9 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype
         AmusedError: it cannot be written.
     """
     path = Path(path)
-    if path.suffix == ENDING:
+    if path.suffix.lower() == ENDING:
         write_checkpoint(path, checkpoint, dtype)
-    elif path.suffix.lower() in OTHER_ENDINGS or ENDING in path.name:
+    elif path.suffix.lower() in OTHER_ENDINGS or ENDING in path.name.lower():
         raise CheckpointError(f"{str(path)!r} must end in {ENDING}, or be the name of a folder.")
     else:
         write_folder(path, checkpoint, dtype)

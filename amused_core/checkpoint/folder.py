@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,21 @@ WEIGHTS = {
     "vqvae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
 }
+INDEX_FILE = "model_index.json"
 
 
 class FolderSource:
     """A folder in diffusers' layout."""
 
-    def __init__(self, path: Path, variant: str | None) -> None:
-        if not (path / "model_index.json").is_file():
-            raise CheckpointError(f"{str(path)!r} has no model_index.json: it is no model folder in diffusers' layout.")
+    def __init__(self, path: Path, variant: str | None, mmap: bool = False) -> None:
+        if not os.path.isfile(path / INDEX_FILE):
+            raise CheckpointError(f"{str(path)!r} has no {INDEX_FILE}: it is no model folder in diffusers' layout.")
         self.path = path
         self.variant = variant
+        self.mmap = mmap
         self._configs = {part: read_json(path / file) for part, file in CONFIGS.items()}
+        if empty := [path / CONFIGS[part] for part, config in self._configs.items() if not config]:
+            raise CheckpointError(f"{str(empty[0])!r} is an empty JSON object.")
 
     def config(self, part: str) -> dict[str, Any]:
         """See `Source`."""
@@ -45,7 +50,11 @@ class FolderSource:
 
     def state(self, part: str) -> dict[str, Tensor]:
         """See `Source`."""
-        return WeightFiles(self.path / part, self.variant).read()
+        return WeightFiles(self.path / part, self.variant, self.mmap).read()
+
+    def layout(self, part: str) -> dict[str, Tensor]:
+        """See `Source`."""
+        return WeightFiles(self.path / part, self.variant).layout()
 
     def tokenizer(self) -> Any:
         """See `Source`."""
@@ -91,7 +100,7 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
             _write_json(partial / file, _read_in_full(config) if part == "text_encoder" else config)
         _write_tokenizer(partial / "tokenizer", checkpoint.tokenizer())
         _write_json(partial / "amused.json", {**checkpoint.extra(), "name": checkpoint.name})
-        _write_json(partial / "model_index.json", _index(checkpoint.family))
+        _write_json(partial / INDEX_FILE, _index(checkpoint.family))
 
 
 def special_tokens(tokenizer: Any) -> dict[str, str]:

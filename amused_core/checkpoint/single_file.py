@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files.reading import read_safetensors
+from ..files.tensors import ENDING, TensorFile
 from ..files.writing import beside
 from .contents import Checkpoint
 from .folder import special_tokens
 
 METADATA_KEY = "amused"
-ENDING = ".safetensors"
 PARTS = ("transformer", "vqvae", "text_encoder")
 CONFIGS = (*PARTS, "scheduler")
 
@@ -25,19 +24,19 @@ CONFIGS = (*PARTS, "scheduler")
 class FileSource:
     """One `.safetensors` file: weights under `transformer.`, `vqvae.`, `text_encoder.`, configs in the metadata."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mmap: bool = False) -> None:
         self.path = path
-        tensors, metadata = read_safetensors(path)
-        if METADATA_KEY not in metadata:
+        self.mmap = mmap
+        self._file = TensorFile(path)
+        if METADATA_KEY not in self._file.metadata:
             raise CheckpointError(
                 f"{str(path)!r} carries no aMUSEd configuration in its metadata; allowed are files written by "
                 "'amused save', and folders in diffusers' layout."
             )
-        strays = [key for key in tensors if key.partition(".")[0] not in PARTS]
+        strays = [key for key in self._file.layout() if key.partition(".")[0] not in PARTS]
         if strays:
             raise CheckpointError(f"{str(path)!r} has unexpected weights, such as {strays[0]}.")
-        self._tensors = tensors
-        self._about = _read_metadata(path, metadata[METADATA_KEY])
+        self._about = _read_metadata(path, self._file.metadata[METADATA_KEY])
 
     def config(self, part: str) -> dict[str, Any]:
         """See `Source`."""
@@ -46,7 +45,13 @@ class FileSource:
     def state(self, part: str) -> dict[str, Tensor]:
         """See `Source`."""
         prefix = f"{part}."
-        return {key.removeprefix(prefix): value for key, value in self._tensors.items() if key.startswith(prefix)}
+        names = [key for key in self._file.layout() if key.startswith(prefix)]
+        return {key.removeprefix(prefix): value for key, value in self._file.read(names, self.mmap).items()}
+
+    def layout(self, part: str) -> dict[str, Tensor]:
+        """See `Source`."""
+        prefix = f"{part}."
+        return {k.removeprefix(prefix): v for k, v in self._file.layout().items() if k.startswith(prefix)}
 
     def tokenizer(self) -> Any:
         """See `Source`."""
@@ -85,7 +90,7 @@ def write_checkpoint(
     from safetensors.torch import save_file
 
     path = Path(path)
-    if path.suffix != ENDING:
+    if path.suffix.lower() != ENDING:
         raise CheckpointError(f"{str(path)!r} must end in {ENDING}.")
     tensors = {f"{part}.{key}": value for part in PARTS for key, value in checkpoint.weights(part, dtype).items()}
     about: dict[str, Any] = {part: checkpoint.config(part) for part in CONFIGS}

@@ -1,4 +1,4 @@
-"""Reading JSON and safetensors files, with errors that name the file."""
+"""Reading JSON, and finding the weight files of a model folder, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .tensors import TensorFile
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing or is not a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())  # In bytes it takes a byte order mark, and UTF-16.
     except FileNotFoundError:
         raise CheckpointError(f"{str(path)!r} is missing.") from None
     except (OSError, ValueError) as error:
@@ -29,34 +30,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors (memory-mapped, stored dtype) and metadata of a `.safetensors` file.
-
-    Raises:
-        CheckpointError: the file is truncated, damaged, or of another format.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
-
-
 class WeightFiles:
     """The weight file of one part of a diffusers folder, or its shards, in one variant.
 
     Args:
         folder: the part's folder.
         variant: "fp16" and the like; None is the plain file, or the only variant there is.
+        mmap: map the files into memory instead of reading them; see `load_model`.
     """
 
     STEMS = ("diffusion_pytorch_model", "model")
 
-    def __init__(self, folder: Path, variant: str | None) -> None:
+    def __init__(self, folder: Path, variant: str | None, mmap: bool = False) -> None:
         self.folder = folder
         self.variant = variant
+        self.mmap = mmap
 
     def read(self) -> dict[str, Tensor]:
         """All tensors of the part.
@@ -64,12 +52,19 @@ class WeightFiles:
         Raises:
             CheckpointError: no such file, or one that cannot be read.
         """
-        tensors: dict[str, Tensor] = {}
-        for file in self._files():
-            tensors.update(read_safetensors(file)[0])
-        return tensors
+        return {key: value for file in self._files() for key, value in file.read(mmap=self.mmap).items()}
 
-    def _files(self) -> list[Path]:
+    def layout(self) -> dict[str, Tensor]:
+        """The same without values, on the meta device."""
+        return {key: value for file in self._files() for key, value in file.layout().items()}
+
+    def _files(self) -> list[TensorFile]:
+        try:
+            return [TensorFile(path) for path in self._paths()]
+        except OSError as error:
+            raise CheckpointError(f"The weights in {str(self.folder)!r} cannot be read: {error}") from error
+
+    def _paths(self) -> list[Path]:
         variant = self.variant
         found = self._find(variant)
         if not found and variant is None:

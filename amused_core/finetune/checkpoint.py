@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import AmusedError
-from ..files.reading import read_safetensors
+from ..files.tensors import read_tensors
 
 META = "amused_training"
 
@@ -53,12 +53,12 @@ def get_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         AmusedError: damaged, or another kind of file.
     """
-    tensors, metadata = read_safetensors(path)
+    tensors, metadata = read_tensors(path)
     if META not in metadata:
         raise AmusedError(
             f"{str(path)!r} is no state of a fine-tuning run; allowed is what 'amused train' wrote there."
         )
-    return {name: tensor.clone() for name, tensor in tensors.items()}, json.loads(metadata[META])
+    return tensors, json.loads(metadata[META])
 
 
 def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, float]]:

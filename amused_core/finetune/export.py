@@ -65,6 +65,10 @@ class TrainedSource:
         own = {} if module is None else module.state_dict()
         return {key: own[key].detach().to("cpu", v.dtype) if key in own else v for key, v in tensors.items()}
 
+    def layout(self, part: str) -> dict[str, Tensor]:
+        """See `Source`."""
+        return self.base.layout(part)
+
     def tokenizer(self) -> Any:
         """See `Source`."""
         return self.base.tokenizer()

@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import AmusedError
-from ..files.reading import read_json, read_safetensors
+from ..files.reading import read_json
+from ..files.tensors import ENDING, read_tensors
 from .keys import PARTS
 
 # What diffusers and peft call their files, and peft's settings beside its own.
@@ -64,7 +65,7 @@ def read_lora(path: str | Path) -> LoraFile:
         AmusedError: nothing there, another format, or a damaged file.
     """
     file = _find(path)
-    tensors, metadata = read_safetensors(file)
+    tensors, metadata = read_tensors(file)
     if not tensors:
         raise AmusedError(f"The LoRA {str(file)!r} holds no weights.")
     try:
@@ -81,7 +82,7 @@ def _find(path: str | Path) -> Path:
     try:
         place = Path(path).expanduser()
         if place.is_dir():
-            inside = sorted(place.glob("*.safetensors"))
+            inside = sorted(file for file in place.iterdir() if file.suffix.lower() == ENDING)
             known = [place / name for name in FILES if place / name in inside]
             if not known and len(inside) != 1:
                 names = ", ".join(file.name for file in inside) or "none"
@@ -90,7 +91,7 @@ def _find(path: str | Path) -> Path:
         found = place.is_file()
     except (OSError, RuntimeError) as error:
         raise AmusedError(f"No LoRA at {str(path)!r} ({error}); {allowed}") from error
-    if not found or place.suffix != ".safetensors":
+    if not found or place.suffix.lower() != ENDING:
         raise AmusedError(f"No LoRA at {str(place)!r}; {allowed}")
     return place
 

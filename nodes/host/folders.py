@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import folder_paths
 
-from ...amused_core.checkpoint import EMBEDDED, Checkpoint, open_checkpoint
-from ...amused_core.checkpoint.single_file import ENDING, METADATA_KEY
+from ...amused_core.checkpoint import EMBEDDED, Checkpoint, is_checkpoint, open_checkpoint
+from ...amused_core.checkpoint.folder import INDEX_FILE
 from ...amused_core.errors import CheckpointError
-from ...amused_core.families import FAMILIES
+from ...amused_core.files.tensors import ENDING
+from .listing import Remembered, Stamp, leave_out, scan, stamp
 
 EMBEDDED_NAME = "embedded"
 KINDS = ("amused", "diffusers")
 MAX_DEPTH = 3
+# Of files that are not complete so many are looked at again, the newest: those that are just being downloaded.
+DOWNLOADS = 100
+
+# Index or file -> its stamp, and whether it is a checkpoint or why it cannot be read.
+_known: dict[str, tuple[Stamp, bool | str]] = {}
 
 
 def register() -> None:
@@ -27,7 +31,7 @@ def register() -> None:
 
 def model_names() -> list[str]:
     """What the loader offers: the embedded model first, then names relative to their folder, sorted."""
-    return [EMBEDDED_NAME, *sorted(set(_models()) - {EMBEDDED_NAME})]
+    return [EMBEDDED_NAME, *_names(*_roots())]
 
 
 def open_model(name: str) -> Checkpoint:
@@ -39,11 +43,13 @@ def open_model(name: str) -> Checkpoint:
     return open_checkpoint(_path(name))
 
 
-def fingerprint(name: str) -> list[tuple[str, int, int]]:
+def fingerprint(name: str) -> list[tuple[str, Stamp]]:
     """Path, time and size of every file of a model: changes when it is replaced."""
     path = _path(name) or EMBEDDED
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [(str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files]
+    files = [path]
+    if path.is_dir():
+        files = [Path(folder, file) for folder, _, names in os.walk(path) for file in names]
+    return [(str(file), stamp(file)) for file in sorted(files)]
 
 
 def problem(name: str | None) -> str | None:
@@ -56,64 +62,98 @@ def problem(name: str | None) -> str | None:
     return None
 
 
+def _roots() -> list[str]:
+    return [root for kind in KINDS for root in folder_paths.get_folder_paths(kind)]
+
+
 def _path(name: str) -> Path | None:
-    """A workflow from Windows may have backslashes in its names."""
+    """Where the model of that name lies, found without a look at all others.
+
+    Of two with one name the first folder's wins. A workflow from Windows may have backslashes in its names.
+    """
     if name == EMBEDDED_NAME:
         return None
-    models = _models()
-    path = models.get(name) or models.get(name.replace("\\", "/"))
-    if path is None:
-        raise CheckpointError(
-            f"The model {name!r} is not there; put it into {folder_paths.get_folder_paths('amused')[0]!r}, a folder in "
-            f"diffusers' layout or a {ENDING} file of 'amused save'. There are {', '.join(model_names())}."
-        )
-    return path
+    reason = None
+    for plain in dict.fromkeys((name, name.replace("\\", "/"))):
+        for root in map(Path, _roots()):
+            path = root / plain
+            inside = path != root and path.is_relative_to(root) and ".." not in path.parts
+            if not inside or "\0" in plain or not os.path.lexists(path):
+                continue
+            state = _state(path)
+            if state is True:
+                return path
+            reason = reason or state or _reason(path)
+    if reason:
+        raise CheckpointError(f"The model {name!r} is there, but cannot be used: {reason}")
+    raise CheckpointError(
+        f"The model {name!r} is not there; put it into {folder_paths.get_folder_paths('amused')[0]!r}, a folder in "
+        f"diffusers' layout or a {ENDING} file of 'amused save'. There are {', '.join(model_names())}."
+    )
 
 
-def _models() -> dict[str, Path]:
-    """Name -> path; of two with one name the first folder's wins."""
-    found: dict[str, Path] = {}
-    for kind in KINDS:
-        for root in map(Path, folder_paths.get_folder_paths(kind)):
-            for path in _scan(root, MAX_DEPTH):
-                found.setdefault(path.relative_to(root).as_posix(), path)
-    return found
-
-
-def _scan(folder: Path, depth: int) -> Iterator[Path]:
-    """Model folders and files below `folder`; a model folder is not looked into."""
+def _reason(path: Path) -> str:
+    """Why something that is no aMUSEd checkpoint is none."""
+    if os.path.isfile(path / INDEX_FILE):
+        return f"the {INDEX_FILE} in {str(path)!r} is that of another kind of model."
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        open_checkpoint(path)
+    except CheckpointError as error:
+        return str(error)
+    return f"{str(path)!r} has changed just now; try again."
+
+
+def _state(path: Path) -> bool | str:
+    """Whether a folder or file is a checkpoint, or why it cannot be read; remembered until it changes."""
+    index = path / INDEX_FILE
+    key = index if os.path.isfile(index) else path
+    now = stamp(key)
+    known = _known.get(str(key))
+    if known is not None and known[0] == now:
+        return known[1]
+    try:
+        state: bool | str = is_checkpoint(path)
+    except CheckpointError as error:
+        state = str(error)
+    _known[str(key)] = now, state
+    return state
+
+
+@Remembered
+def _names(note: Callable[[str | Path], Stamp], *roots: str) -> list[str]:
+    """Names of all models below `roots`, sorted."""
+    names, unreadable = set(), []
+    for root in roots:
+        for path in _candidates(note, root, MAX_DEPTH, frozenset()):
+            state = _state(path)
+            if state is True:
+                names.add(path.relative_to(root).as_posix())
+            elif state:
+                leave_out(path, state)
+                unreadable.append(path)
+    for path in sorted(unreadable, key=lambda path: stamp(path) or (0, 0))[-DOWNLOADS:]:
+        note(path)
+    return sorted(names - {EMBEDDED_NAME})
+
+
+def _candidates(
+    note: Callable[[str | Path], Stamp], folder: str, depth: int, above: frozenset[tuple[int, int]]
+) -> Iterator[Path]:
+    """Model folders and `.safetensors` files below `folder`; a model folder is not looked into."""
+    note(folder)
+    try:
+        stat = os.stat(folder)
     except OSError:
         return
-    for entry in entries:
+    if (place := (stat.st_dev, stat.st_ino)) in above:  # A link to a folder that it lies in.
+        return
+    for entry in scan(folder):
         path = Path(entry.path)
-        if entry.is_dir():
-            index = path / "model_index.json"
-            if index.is_file():
-                if _is_model_folder(str(index), index.stat().st_mtime_ns):
-                    yield path
-            elif depth > 1:
-                yield from _scan(path, depth - 1)
-        elif path.suffix == ENDING and _is_model_file(str(path), entry.stat().st_mtime_ns):
+        if entry.is_file():
+            if path.suffix.lower() == ENDING:
+                yield path
+        elif os.path.isfile(path / INDEX_FILE):
+            note(path / INDEX_FILE)
             yield path
-
-
-@lru_cache(maxsize=256)
-def _is_model_folder(index: str, changed: int) -> bool:
-    try:
-        content = json.loads(Path(index).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and bool(FAMILIES.keys() & set(content.get("transformer") or []))
-
-
-@lru_cache(maxsize=256)
-def _is_model_file(path: str, changed: int) -> bool:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return METADATA_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
+        elif entry.is_dir() and depth > 1:
+            yield from _candidates(note, entry.path, depth - 1, above | {place})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from torch import Size, nn
 
 from ...amused_core.checkpoint import EMBEDDED
 from ...amused_core.errors import AmusedError
+from ...amused_core.files.tensors import ENDING
 from ...amused_core.lora import Lora, fit, read_lora
 from ...amused_core.lora.file import PEFT_CONFIG
 from . import guards
 from .clip import AmusedClipModel
+from .listing import Remembered, Stamp, is_text, leave_out, stamp
 
 FOLDER = "loras"
 NONE = "none"
@@ -28,16 +32,36 @@ logger = logging.getLogger(__name__)
 
 def names() -> list[str]:
     """What the node offers: none, those of the pack, and the `.safetensors` files in ComfyUI's folders for LoRAs."""
-    return [NONE, *OWN, *(name for name in folder_paths.get_filename_list(FOLDER) if name.endswith(".safetensors"))]
+    try:
+        files = folder_paths.get_filename_list(FOLDER)
+    except OSError as error:
+        leave_out(FOLDER, error)
+        files = []
+    roots = tuple(folder_paths.get_folder_paths(FOLDER))
+    return [NONE, *OWN, *_readable(roots, tuple(name for name in files if name.lower().endswith(ENDING)))]
 
 
-def fingerprint(name: str) -> list[tuple[str, int, int]]:
+@Remembered
+def _readable(note: Callable[[str], Stamp], roots: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
+    """Those of `names` that are files below one of `roots`; links that lead nowhere are listed by ComfyUI, too."""
+    found = []
+    for name in filter(is_text, names):
+        paths = [os.path.join(root, name) for root in roots]
+        if any(map(os.path.isfile, paths)):
+            found.append(name)
+        else:
+            leave_out(name, f"{FOLDER} has a link of that name that leads to no file")
+            for path in paths:
+                note(path)
+    return found
+
+
+def fingerprint(name: str) -> list[tuple[str, Stamp]]:
     """Path, time and size of the file, and of peft's settings beside it: changes when it is replaced."""
     if name == NONE:
         return []
     path = _path(name)
-    files = [file for file in (path, path.with_name(PEFT_CONFIG)) if file.is_file()]
-    return [(str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files]
+    return [(str(file), stamp(file)) for file in (path, path.with_name(PEFT_CONFIG))]
 
 
 def load(model: Any, clip: Any, name: str, strength_model: float, strength_clip: float) -> tuple[Any, Any]:

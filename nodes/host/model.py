@@ -145,13 +145,13 @@ def load_model(
     management = comfy.model_management
     device, offload = management.get_torch_device(), management.unet_offload_device()
     config = checkpoint.transformer_config
-    state = checkpoint.state("transformer")
     if dtype is None:
-        stored = next((value.dtype for value in state.values()), None)
-        dtype = management.unet_dtype(device, sum(value.numel() for value in state.values()), weight_dtype=stored)
+        weights = list(checkpoint.layout("transformer").values())
+        stored = next((weight.dtype for weight in weights), None)
+        dtype = management.unet_dtype(device, sum(weight.numel() for weight in weights), weight_dtype=stored)
     compute = management.unet_manual_cast(dtype, device)
     unet = host_transformer(checkpoint.family)(config, comfy_layers(dtype, compute), attend, device="meta")
-    load_state(unet, state, "transformer")
+    load_state(unet, checkpoint.state("transformer"), "transformer")
     unet.eval().to(device=offload, dtype=dtype)
     unet.dtype = dtype
     facts = Facts(

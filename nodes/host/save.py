@@ -61,6 +61,10 @@ class GraphSource:
         }
         return modules[part].state_dict()
 
+    def layout(self, part: str) -> dict[str, Tensor]:
+        """See `Source`."""
+        return {key: value.to("meta") for key, value in self.state(part).items()}
+
     def tokenizer(self) -> Any:
         """See `Source`."""
         return self._text.tokenizer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ...amused_core.errors import AmusedError
 from ...amused_core.files.tokens import UNDECIDED, read_tokens, save_tokens
 from . import checks, guards, output
 from .latent_format import codes_to_tokens, tokens_to_codes
+from .listing import Remembered, Stamp, scan, stamp
 
 ENDING = ".npy"
 # What the node shows before a file is chosen.
@@ -38,17 +39,19 @@ def load(name: str, model: Any) -> dict[str, Tensor]:
 
 def names() -> list[str]:
     """The files to choose from, sorted."""
-    try:
-        entries = list(os.scandir(folder_paths.get_input_directory()))
-    except OSError:
-        return []
-    return sorted(entry.name for entry in entries if entry.name.lower().endswith(ENDING) and entry.is_file())
+    return _names(folder_paths.get_input_directory())
 
 
-def fingerprint(name: str) -> tuple[str, int, int]:
+@Remembered
+def _names(note: Callable[[str], Stamp], folder: str) -> list[str]:
+    note(folder)
+    return [entry.name for entry in scan(folder, ENDING) if entry.is_file()]
+
+
+def fingerprint(name: str) -> tuple[str, Stamp]:
     """Path, time and size: changes when the file is replaced."""
     path = _path(name)
-    return str(path), (stat := path.stat()).st_mtime_ns, stat.st_size
+    return str(path), stamp(path)
 
 
 def problem(name: str | None) -> str | None:
@@ -69,9 +72,13 @@ def _path(name: str) -> Path:
     """
     plain, folder = folder_paths.annotated_filepath(name)
     root = Path(folder or folder_paths.get_input_directory()).resolve()
-    path = (root / plain.replace("\\", "/")).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
+    what = "No token file is chosen" if name == NONE else f"The token file {name!r} is not there"
+    try:
+        path = (root / plain.replace("\\", "/")).resolve()
+        there = path.is_relative_to(root) and path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name that no file can have
+        what, there = f"The token file {name!r} cannot be read ({error})", False
+    if not there:
         known = f"there is {', '.join(files)}" if (files := names()) else f"there is no {ENDING} file yet"
-        what = "No token file is chosen" if name == NONE else f"The token file {name!r} is not there"
         raise AmusedError(f"{what}; allowed are files in {str(root)!r}, where {known}.")
     return path

@@ -62,8 +62,9 @@ def test_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
-def test_weights_stay_on_disk(folder: Path) -> None:
-    checkpoint = open_checkpoint(folder)
+@pytest.mark.parametrize("mmap", [False, True])
+def test_weights_stay_on_disk_only_where_that_is_asked_for(folder: Path, mmap: bool) -> None:
+    checkpoint = open_checkpoint(folder, mmap=mmap)
     modules = {
         "transformer": build_transformer(checkpoint),
         "vqvae": build_vq(checkpoint).module,
@@ -71,14 +72,14 @@ def test_weights_stay_on_disk(folder: Path) -> None:
     }
     for part, module in modules.items():
         for key, value in module.named_parameters():
-            assert mapped_from(value).startswith(str(folder / part)), key
+            assert mapped_from(value).startswith(str(folder / part)) == mmap, key
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_on_disk_unless_a_cast_is_asked_for(copy: Path, dtype: torch.dtype) -> None:
     cast(copy / WEIGHTS, dtype)
-    checkpoint = open_checkpoint(copy)
+    checkpoint = open_checkpoint(copy, mmap=True)
     assert {value.dtype for value in checkpoint.state("transformer").values()} == {dtype}
     kept = build_transformer(checkpoint)
     assert kept.encoder_proj.weight.dtype == dtype and mapped_from(kept.encoder_proj.weight)
