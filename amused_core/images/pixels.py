@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +10,8 @@ from torch import Tensor
 
 from ..errors import AmusedError
 from .masks import mask_to_cells
+from .modes import grey, rgb
 from .sizes import check_images
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 def images(value: Any, factor: int) -> Tensor:
@@ -46,31 +44,6 @@ def masks(value: Any, size: tuple[int, int], factor: int) -> Tensor:
     if not batch.is_floating_point():
         raise AmusedError(f"The mask's dtype is {batch.dtype}; it must be bool, uint8, or floating point.")
     return mask_to_cells(batch, factor)
-
-
-def rgb(picture: Image.Image) -> Image.Image:
-    """A PIL picture of any mode as RGB, transparency laid on white, 16 bits brought to 8."""
-    from PIL import Image
-
-    picture = _eight_bits(picture)
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    picture = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-
-
-def grey(picture: Image.Image) -> Image.Image:
-    """A PIL picture of any mode as one channel, 16 bits brought to 8."""
-    return _eight_bits(picture).convert("L")
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """PIL's own conversion of 16 bits clips at 255, which turns nearly everything white."""
-    from PIL import Image
-
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return Image.fromarray((np.array(picture).clip(0, 65535) // 256).astype(np.uint8))
-    return picture
 
 
 def _stack(value: Any, name: str, channels: int) -> Tensor:

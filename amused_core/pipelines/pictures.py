@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import AmusedError
 from ..images import pixels
+from ..images.modes import grey
 
 
 def images(value: Any, factor: int) -> Tensor:
@@ -48,7 +49,7 @@ def _channels_last(value: Any) -> Any:
 def _planes(value: Any) -> Tensor:
     """One item -> float32 [n,H,W] in 0..1."""
     if hasattr(value, "convert"):
-        return torch.from_numpy(np.array(value.convert("L"))).float()[None] / 255
+        return torch.from_numpy(np.array(grey(value))).float()[None] / 255
     if not isinstance(value, (Tensor, np.ndarray)):
         raise AmusedError(f"mask_image is a {type(value).__name__}; allowed are PIL pictures, arrays and tensors.")
     plane = torch.as_tensor(value)
