@@ -57,6 +57,7 @@ def generate(options: argparse.Namespace) -> int:
         width=options.width,
         height=options.height,
         on_step=_show_step,
+        keep_original=options.keep_original,
         fast=options.fast,
         **settings_of(options),
     )
@@ -131,6 +132,12 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--lora", action="append", metavar="FILE[:STRENGTH]", help="a style on top of the model; may be repeated")
     add("--image", metavar="F", help="start from this picture")
     add("--mask", metavar="F", help="draw only where this picture is white")
+    add(
+        "--no-keep-original",
+        dest="keep_original",
+        action="store_false",
+        help="with a mask: decode the whole picture; pixels outside the mask change a little, too",
+    )
     add("--strength", type=float, metavar="X", help="how much of the picture is drawn anew, 0 to 1")
     add("--seed", type=int, default=0, metavar="N", help="picture i of a batch has seed N + i (default: 0)")
     add("--seeding", default="per_image", metavar="per_image|diffusers", help="one stream a picture, or diffusers' one")

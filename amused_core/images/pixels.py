@@ -56,7 +56,7 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
             raise AmusedError(f"The pictures of {name} differ in size ({_sizes(parts)}); one batch has one size.")
         return torch.cat(parts)
     if isinstance(value, np.ndarray):
-        value = _from_numpy(value, name)
+        value = from_numpy(value, name)
     if isinstance(value, Tensor):
         return _batch(value, channels)
     if hasattr(value, "convert"):  # a PIL picture, without importing PIL
@@ -65,8 +65,8 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
     raise AmusedError(f"{name} is a {type(value).__name__}; allowed are PIL pictures, arrays and tensors.")
 
 
-def _from_numpy(array: np.ndarray, name: str) -> Tensor:
-    """A copy: views may be reversed or read-only, which torch does not take."""
+def from_numpy(array: np.ndarray, name: str) -> Tensor:
+    """An array of numbers as a tensor, a copy: views may be reversed or read-only, which torch does not take."""
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise AmusedError(
             f"{name} has the dtype {array.dtype}; allowed are bool, uint8, and floating point from 0 to 1."
