@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; refused input prints one sentence and returns 2, an interrupt returns 130."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        with _warnings_shown():
+            return options.run(options)
     except AmusedError as error:
         print(f"amused: {error}", file=sys.stderr)
         return 2
@@ -30,6 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("amused: stopped.", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """What this package logs goes to stderr in the form of the command's other messages."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("amused: %(message)s"))
+    logger = logging.getLogger(__package__)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def generate(options: argparse.Namespace) -> int:

@@ -173,7 +173,7 @@ class AmusedModel:
         `prompt`, `negative_prompt`, `image`, `mask` and `seed` take one item or a batch; single items are shared.
 
         Args:
-            prompt: what to draw, in any script and of any length (cut at the text encoder's limit).
+            prompt: what to draw, in any script and of any length; what the text encoder does not read is logged.
             negative_prompt: what to keep away from; only matters where `cfg` is above 1.
             image: PIL picture, uint8 array, or float [B,H,W,3] in 0..1; sides must be multiples of the VQ's factor.
             mask: PIL mask or [B,H,W]; from 0.5 on a pixel's whole cell is drawn anew.
@@ -293,6 +293,7 @@ class AmusedModel:
         self, transformer: Transformer, prompts: list[str], request: Request, reuse: bool
     ) -> list[EncodedPrompt]:
         """The encoded prompt of each picture."""
+        self.text.warn_of_cuts(prompts)
         prompts = prompts * request.batch if len(prompts) == 1 else prompts
         encode = self.prompt_cache.encode if reuse else encode_prompts
         return encode(transformer, self.text, prompts, request.width, request.height)

@@ -17,7 +17,6 @@ from .features import to_planes
 
 Tell = Callable[[int, int], None]
 
-
 # What a picture says of itself that is no setting to compare.
 NOT_MEASURED = ("prompt", "seed", "keep_original")
 

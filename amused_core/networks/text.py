@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+SHOWN = 2000  # characters of what is left out
+logger = logging.getLogger(__name__)
 
 
 class TextEmbedding(NamedTuple):
@@ -44,6 +48,36 @@ class Text:
 
     def ids(self, prompts: Sequence[str]) -> Tensor:
         """Token ids int64 [B,L], cut at the encoder's length and padded to it."""
-        limit = min(self.tokenizer.model_max_length, self.module.config.max_position_embeddings)
-        settings = {"padding": "max_length", "truncation": True, "max_length": limit}
-        return self.tokenizer(list(prompts), return_tensors="pt", **settings).input_ids
+        return self.tokenizer(list(prompts), return_tensors="pt", **self._settings()).input_ids
+
+    def left_out(self, prompt: str) -> str:
+        """The end of a prompt that the encoder does not read; "" where it reads all of it."""
+        if not self.tokenizer.is_fast:
+            ids = self.tokenizer(prompt, verbose=False).input_ids
+            return self.tokenizer.decode(ids[self.limit - 1 : -1])
+        # The settings of `ids`: to change them would be felt by other threads.
+        parts = self.tokenizer(prompt, return_overflowing_tokens=True, return_offsets_mapping=True, **self._settings())[
+            "offset_mapping"
+        ]
+        return "" if len(parts) == 1 else prompt[parts[1][1][0] :]
+
+    def warn_of_cuts(self, prompts: Sequence[str]) -> None:
+        """Logs what is left out of each prompt that is longer than the encoder reads."""
+        for prompt in dict.fromkeys(prompts):
+            if words := self.left_out(prompt):
+                logger.warning("%s", cut(words, self.limit))
+
+    @property
+    def limit(self) -> int:
+        """Tokens of a prompt, its begin and end among them."""
+        return min(self.tokenizer.model_max_length, self.module.config.max_position_embeddings)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"padding": "max_length", "truncation": True, "max_length": self.limit}
+
+
+def cut(words: str, limit: int) -> str:
+    """The sentence on `words` that an encoder of `limit` tokens leaves out."""
+    words = " ".join(words.split())
+    shown = words if len(words) <= SHOWN else f"{words[:SHOWN]} ..."
+    return f'The prompt is longer than the {limit - 2} tokens that the text encoder reads; left out is "{shown}".'
