@@ -66,7 +66,7 @@ def load_model(
 
     Args:
         path: a folder in diffusers' layout or a `.safetensors` file of ours; None is the model that ships here.
-        variant: weight variant of a folder, such as "fp16".
+        variant: weight variant of a folder, such as "fp16"; a part without it is read plain, if another part has it.
         dtype: "fp32", "fp16", "bf16" for U-ViT and text encoder. "auto" is the stored one off the CPU. On a CPU it is
             fp32, but bf16 for a large model stored in half precision where a short trial finds that much faster.
             The VQ-GAN always runs in fp32.

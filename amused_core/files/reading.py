@@ -49,7 +49,7 @@ class WeightFiles:
 
     Args:
         folder: the part's folder.
-        variant: "fp16" and the like; None is the plain file, or the only variant there is.
+        variant: "fp16" and the like; "" is the plain file, None the plain file or the only variant there is.
     """
 
     STEMS = ("diffusion_pytorch_model", "model")
@@ -57,6 +57,10 @@ class WeightFiles:
     def __init__(self, folder: Path, variant: str | None) -> None:
         self.folder = folder
         self.variant = variant
+
+    def exist(self) -> bool:
+        """Whether there is a file, or an index of shards, of exactly this variant."""
+        return bool(self._find(self.variant))
 
     def read(self) -> dict[str, Tensor]:
         """All tensors of the part.
