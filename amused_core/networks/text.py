@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -43,8 +44,7 @@ class Text:
         `device` is where the ids go; None is where the weights are (offloading hooks may bring them later).
         """
         ids = self.ids(prompts).to(self.module.device if device is None else device)
-        output = self.module(ids, output_hidden_states=True)
-        return TextEmbedding(output.hidden_states[-2], output.text_embeds)
+        return embed(self.module, ids)
 
     def ids(self, prompts: Sequence[str]) -> Tensor:
         """Token ids int64 [B,L], cut at the encoder's length and padded to it."""
@@ -74,6 +74,40 @@ class Text:
 
     def _settings(self) -> dict[str, Any]:
         return {"padding": "max_length", "truncation": True, "max_length": self.limit}
+
+
+def embed(module: Any, ids: Tensor) -> TextEmbedding:
+    """What a `CLIPTextModelWithProjection` makes of token ids int64 [B,L].
+
+    The penultimate hidden states are seen on their way into the last layer: transformers' own `output_hidden_states`
+    leaves hooks behind that cannot be pickled.
+    """
+    last = module.text_model.encoder.layers[-1]
+    if _see not in last._forward_pre_hooks.values():
+        last.register_forward_pre_hook(_see, with_kwargs=True)
+    pooled = module(ids, output_hidden_states=False).text_embeds
+    return TextEmbedding(_seen.pop(), pooled)
+
+
+class _Seen(threading.local):
+    """What the last layer was last given, in each thread: several may draw with one model."""
+
+    def __init__(self) -> None:
+        self._hidden: Tensor | None = None
+
+    def put(self, hidden: Tensor) -> None:
+        self._hidden = hidden
+
+    def pop(self) -> Tensor:
+        hidden, self._hidden = self._hidden, None
+        return hidden
+
+
+_seen = _Seen()
+
+
+def _see(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    _seen.put(given[0] if given else named["hidden_states"])
 
 
 def cut(words: str, limit: int) -> str:
