@@ -64,7 +64,7 @@ def generate(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     result = model.generate(
         options.prompt,
-        options.negative,
+        negative_prompt=options.negative,
         image=image,
         mask=mask,
         strength=options.strength,
