@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; refused input prints one sentence and returns 2, an interrupt returns 130."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        with _warnings_shown():
+            return options.run(options)
     except AmusedError as error:
         print(f"amused: {error}", file=sys.stderr)
         return 2
@@ -30,6 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("amused: stopped.", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """What this package logs goes to stderr in the form of the command's other messages."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("amused: %(message)s"))
+    logger = logging.getLogger(__package__)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def generate(options: argparse.Namespace) -> int:
@@ -47,7 +64,7 @@ def generate(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     result = model.generate(
         options.prompt,
-        options.negative,
+        negative_prompt=options.negative,
         image=image,
         mask=mask,
         strength=options.strength,
@@ -57,6 +74,7 @@ def generate(options: argparse.Namespace) -> int:
         width=options.width,
         height=options.height,
         on_step=_show_step,
+        keep_original=options.keep_original,
         fast=options.fast,
         **settings_of(options),
     )
@@ -131,6 +149,12 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--lora", action="append", metavar="FILE[:STRENGTH]", help="a style on top of the model; may be repeated")
     add("--image", metavar="F", help="start from this picture")
     add("--mask", metavar="F", help="draw only where this picture is white")
+    add(
+        "--no-keep-original",
+        dest="keep_original",
+        action="store_false",
+        help="with a mask: decode the whole picture; pixels outside the mask change a little, too",
+    )
     add("--strength", type=float, metavar="X", help="how much of the picture is drawn anew, 0 to 1")
     add("--seed", type=int, default=0, metavar="N", help="picture i of a batch has seed N + i (default: 0)")
     add("--seeding", default="per_image", metavar="per_image|diffusers", help="one stream a picture, or diffusers' one")

@@ -13,6 +13,8 @@ from torch import Tensor
 from . import inputs
 from .checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from .errors import AmusedError
+from .images.composite import composite
+from .images.masks import cells_to_mask
 from .loading import build_text, build_transformer, build_vq
 from .lora import Lora, Loras
 from .networks.attention import OBSERVER, AttentionObserver, choose_attention
@@ -65,7 +67,7 @@ def load_model(
 
     Args:
         path: a folder in diffusers' layout or a `.safetensors` file of ours; None is the model that ships here.
-        variant: weight variant of a folder, such as "fp16".
+        variant: weight variant of a folder, such as "fp16"; a part without it is read plain, if another part has it.
         dtype: "fp32", "fp16", "bf16" for U-ViT and text encoder. "auto" is the stored one off the CPU. On a CPU it is
             fp32, but bf16 for a large model stored in half precision where a short trial finds that much faster.
             The VQ-GAN always runs in fp32.
@@ -166,6 +168,7 @@ class AmusedModel:
         fast: bool = False,
         on_attention: AttentionObserver | None = None,
         reuse: bool = True,
+        keep_original: bool = True,
         **settings: Any,
     ) -> Result:
         """Draws pictures from text, from a picture (`image`), or inside a `mask` of a picture.
@@ -173,7 +176,7 @@ class AmusedModel:
         `prompt`, `negative_prompt`, `image`, `mask` and `seed` take one item or a batch; single items are shared.
 
         Args:
-            prompt: what to draw, in any script and of any length (cut at the text encoder's limit).
+            prompt: what to draw, in any script and of any length; what the text encoder does not read is logged.
             negative_prompt: what to keep away from; only matters where `cfg` is above 1.
             image: PIL picture, uint8 array, or float [B,H,W,3] in 0..1; sides must be multiples of the VQ's factor.
             mask: PIL mask or [B,H,W]; from 0.5 on a pixel's whole cell is drawn anew.
@@ -195,6 +198,8 @@ class AmusedModel:
             on_attention: called with every attention to the text; see `AttentionObserver`.
             reuse: equal prompts share the first, wholly masked pass, also over calls: the same tokens in less time.
                 False: each row of each step goes through the transformer, for counting or watching passes.
+            keep_original: with a mask, pixels outside its cells are those of `image`, and the edge within is soft over
+                2 pixels. False: the whole picture is decoded, which changes every pixel a little.
             settings: the other fields of `SamplingSettings` by name: `cfg_schedule` ("constant"; "ramp": guidance rises
                 evenly from none at the first step to `cfg` at the last; "interval": `cfg` in a part of the run),
                 `cfg_interval`, `cfg_every`, `sampling_temperature`, `top_k`, `top_p`, `int8`.
@@ -214,6 +219,7 @@ class AmusedModel:
             batch_size=batch_size,
             width=width,
             height=height,
+            keep_original=keep_original,
             fast=fast,
             settings={**named, **settings},
         )
@@ -253,7 +259,7 @@ class AmusedModel:
             logits_filter=logits_filter(settings.sampling_temperature, settings.top_k, settings.top_p),
         )
         pictures = [request.picture_settings(index) for index in range(request.batch)]
-        return Result(self.vq.decode(tokens).cpu(), tokens.cpu(), pictures)
+        return Result(self._kept(request, self.vq.decode(tokens).cpu()), tokens.cpu(), pictures)
 
     def _start(self, request: Request, region: Tensor | None, schedule: Schedule) -> Tensor:
         """The grid a run begins with, int64 [B,h,w]."""
@@ -264,6 +270,13 @@ class AmusedModel:
         tokens = inputs.rows(self.vq.encode(request.pixels).to(self.device), request.batch)
         ratio = float(schedule.ratios[0])
         return start_tokens(tokens, ratio, request.draws, mask_token_id, region, request.whole_region)
+
+    def _kept(self, request: Request, images: Tensor) -> Tensor:
+        """`images` [B,H,W,3] with the pixels of the picture they began with outside of the region."""
+        if request.region is None or not request.keep_original:
+            return images
+        original, region = (inputs.rows(part.cpu(), request.batch) for part in (request.pixels, request.region))
+        return composite(original.clamp(0, 1), images, cells_to_mask(region, self.vq.factor))
 
     def _predictor(
         self, request: Request, schedule: Schedule, on_attention: AttentionObserver | None, reuse: bool
@@ -283,6 +296,7 @@ class AmusedModel:
         self, transformer: Transformer, prompts: list[str], request: Request, reuse: bool
     ) -> list[EncodedPrompt]:
         """The encoded prompt of each picture."""
+        self.text.warn_of_cuts(prompts)
         prompts = prompts * request.batch if len(prompts) == 1 else prompts
         encode = self.prompt_cache.encode if reuse else encode_prompts
         return encode(transformer, self.text, prompts, request.width, request.height)

@@ -30,7 +30,7 @@ class Request:
         settings: how to sample, every default filled in.
         start: steps left out at the beginning of the schedule.
         whole_region: the region starts fully masked even when steps are left out (diffusers' inpainting).
-        strength, seeds, seeding: as in `AmusedModel.generate`; one seed, or one per picture.
+        strength, seeds, seeding, keep_original: as in `AmusedModel.generate`; one seed, or one per picture.
         batch: number of pictures.
         draws: their randomness.
     """
@@ -49,6 +49,7 @@ class Request:
     seeding: str
     batch: int
     draws: Draws
+    keep_original: bool
 
     def picture_settings(self, index: int) -> dict[str, Any]:
         """The settings of one picture, as `generate` takes them."""
@@ -60,6 +61,7 @@ class Request:
             "seeding": self.seeding,
             "width": self.width,
             "height": self.height,
+            "keep_original": self.keep_original,
             **asdict(self.settings),
         }
 
@@ -77,6 +79,7 @@ def resolve(
     batch_size: int = 1,
     width: int | None = None,
     height: int | None = None,
+    keep_original: bool = True,
     fast: bool = False,
     int8_works: bool = True,
     settings: Mapping[str, Any] = MappingProxyType({}),
@@ -123,6 +126,7 @@ def resolve(
         seeding=seeding,
         batch=batch,
         draws=SharedDraws(seeded(seeds[0])) if seeding == "diffusers" else PerImageDraws(seeds),
+        keep_original=inputs.flag(keep_original, "keep_original"),
     )
 
 

@@ -25,7 +25,7 @@ def open_checkpoint(path: str | Path | None = None, variant: str | None = None, 
 
     Args:
         path: folder with a `model_index.json`, or a `.safetensors` file written by `write_checkpoint`.
-        variant: weight variant of a folder ("fp16" reads `*.fp16.safetensors`).
+        variant: weight variant of a folder ("fp16" reads `*.fp16.safetensors`); parts that lack it are read plain.
         mmap: map weights from the file instead of reading them; see `load_model`.
 
     Raises:

@@ -50,11 +50,17 @@ class FolderSource:
 
     def state(self, part: str) -> dict[str, Tensor]:
         """See `Source`."""
-        return WeightFiles(self.path / part, self.variant, self.mmap).read()
+        return WeightFiles(self.path / part, self._variant(part), self.mmap).read()
 
     def layout(self, part: str) -> dict[str, Tensor]:
         """See `Source`."""
-        return WeightFiles(self.path / part, self.variant).layout()
+        return WeightFiles(self.path / part, self._variant(part)).layout()
+
+    def _variant(self, part: str) -> str | None:
+        """The variant of a part's weights: as in diffusers the plain ones ("") where only others have it."""
+        has = {name: WeightFiles(self.path / name, self.variant).exist() for name in WEIGHTS}
+        plain = self.variant and not has[part] and any(has.values()) and WeightFiles(self.path / part, "").exist()
+        return "" if plain else self.variant
 
     def tokenizer(self) -> Any:
         """See `Source`."""

@@ -17,6 +17,9 @@ from .features import to_planes
 
 Tell = Callable[[int, int], None]
 
+# What a picture says of itself that is no setting to compare.
+NOT_MEASURED = ("prompt", "seed", "keep_original")
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -82,7 +85,7 @@ def draw(
         seeding: "per_image" or "diffusers".
         batch: pictures at a time.
         images: float [B,H,W,3] to start from, or None.
-        masks: float [B,H,W], 1 where they are drawn anew, or None.
+        masks: float [B,H,W], 1 where they are drawn anew, or None; what is measured is the model's whole picture.
         tell: called with (pictures done, pictures in all) after each batch.
     """
     planes, tokens, used, began = [], [], {}, time.perf_counter()
@@ -98,11 +101,12 @@ def draw(
                 seed=seeds if seeding == "per_image" else seeds[0],
                 seeding=seeding,
                 reuse=False,  # so that counts are those of the method
+                keep_original=False,
                 **settings,
             )
             planes.append(to_planes(result.images))
             tokens.append(result.tokens)
-            used = {key: value for key, value in result.settings[0].items() if key not in ("prompt", "seed")}
+            used = {key: value for key, value in result.settings[0].items() if key not in NOT_MEASURED}
             if tell is not None:
                 tell(min(start + batch, len(texts)), len(texts))
     seconds = time.perf_counter() - began

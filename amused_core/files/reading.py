@@ -35,7 +35,7 @@ class WeightFiles:
 
     Args:
         folder: the part's folder.
-        variant: "fp16" and the like; None is the plain file, or the only variant there is.
+        variant: "fp16" and the like; "" is the plain file, None the plain file or the only variant there is.
         mmap: map the files into memory instead of reading them; see `load_model`.
     """
 
@@ -45,6 +45,10 @@ class WeightFiles:
         self.folder = folder
         self.variant = variant
         self.mmap = mmap
+
+    def exist(self) -> bool:
+        """Whether there is a file, or an index of shards, of exactly this variant."""
+        return bool(self._find(self.variant))
 
     def read(self) -> dict[str, Tensor]:
         """All tensors of the part.

@@ -21,7 +21,7 @@ def add_train(command: argparse.ArgumentParser) -> None:
 def _add_kind(command: argparse.ArgumentParser, full: bool = False) -> None:
     add = command.add_argument
     presets = "full, full-8bit (default: full)" if full else "style, dataset (default: style)"
-    add("data", metavar="DATA", help="a picture, a folder of pictures with .txt captions, or a .jsonl file")
+    add("data", metavar="DATA", help="a picture, a folder of pictures with .txt or .caption files, or a .jsonl file")
     add("--caption", metavar="T", help="caption of pictures without one of their own")
     add("--output", required=True, metavar="FOLDER", help="for all that is written; a run in it goes on")
     add("--model", metavar="PATH", help="folder or .safetensors file (default: the model that ships here)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -13,24 +13,7 @@ from torch import Tensor
 from ..errors import AmusedError
 from ..images import pixels
 from ..images.files import open_picture
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-
-
-@dataclass
-class Report:
-    """What became of the pictures: `left_out` and `changed` are pairs of a name and what happened."""
-
-    used: int = 0
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-    changed: list[tuple[str, str]] = field(default_factory=list)
-
-    def text(self) -> str:
-        """All of it, a line for each picture that was left out or changed."""
-        lines = [f"{self.used} used, {len(self.left_out)} left out"]
-        for title, pairs in (("left out", self.left_out), ("changed", self.changed)):
-            lines += [f"{title}: {name}: {what}" for name, what in pairs]
-        return "\n".join(lines)
+from .folder import Report, caption_of, pictures_in
 
 
 @dataclass(frozen=True)
@@ -48,8 +31,8 @@ def read_examples(
     """Every usable example of `source`, brought to `size` (width, height); fills in `report`.
 
     Args:
-        source: a picture, a folder of pictures each with a `.txt` beside it, or a `.jsonl` file whose lines are
-            `{"image": path, "text": caption}` (paths relative to it).
+        source: a picture, a folder of pictures each with a `.txt` or `.caption` beside it, or a `.jsonl` file whose
+            lines are `{"image": path, "text": caption}` (paths relative to it).
         caption: for pictures that have none of their own.
         size: width and height, multiples of `cell`.
         cell: pixels per side of a token's cell; a picture with a smaller side is left out.
@@ -103,26 +86,12 @@ def _pairs(source: Path, caption: str | None, report: Report) -> list[tuple[Path
     if source.suffix.lower() == ".jsonl" and source.is_file():
         return _jsonl(source, caption, report)
     if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+        files = pictures_in(source, report)
     elif source.is_file():
         files = [source]
     else:
         raise AmusedError(f"Nothing at {str(source)!r}; allowed are a picture, a folder of pictures, or a .jsonl file.")
-    return [(path, text) for path in files if (text := _caption(path, caption, report)) is not None]
-
-
-def _caption(path: Path, caption: str | None, report: Report) -> str | None:
-    """What the text file beside a picture says, else `caption`."""
-    beside = path.with_suffix(".txt")
-    try:
-        if beside.is_file():
-            return beside.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        report.left_out.append((path.name, f"its caption {beside.name} cannot be read: {error}"))
-        return None
-    if caption is None:
-        report.left_out.append((path.name, f"it has no caption: there is no {beside.name}"))
-    return caption
+    return [(path, text) for path in files if (text := caption_of(path, caption, report)) is not None]
 
 
 def _jsonl(source: Path, caption: str | None, report: Report) -> list[tuple[Path, str]]:

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import AmusedError
 from ..model import AmusedModel
+from ..networks.text import cut
 from ..small_world.training.grids import make_grid
 from ..small_world.training.progress import step_generator
 from .checkpoint import get_state, put, put_state, put_text
@@ -71,6 +72,9 @@ class Run:
             if side % model.vq.factor:
                 raise AmusedError(f"{name} is {side}; allowed are multiples of {model.vq.factor}.")
         lessons = encode(read_examples(plan.source, plan.caption, size, model.vq.factor, self.report), model.vq)
+        for caption in dict.fromkeys(lessons.captions):
+            if words := model.text.left_out(caption):
+                self.report.changed.append((f"caption {caption[:30]!r}", cut(words, model.text.limit)))
         if self.main:
             put_text(plan.output / "report.txt", self.report.text() + "\n")
         prior = self._prior(accelerator) if settings.prior_prompts else None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..networks.text import Text, TextEmbedding
+from ..networks.text import Text, TextEmbedding, embed
 from ..networks.uvit import UVit
 from .adapters import add_lora
 from .presets import Settings
@@ -34,11 +34,7 @@ class Student(nn.Module):
 
     def forward(self, tokens: Tensor, micro: Tensor, text: tuple[Tensor, ...]) -> Tensor:
         """Logits [B,K,h,w]; `text` is what the `Texts` of this student gives for the captions."""
-        if self.text_encoder is None:
-            hidden, pooled = text
-        else:
-            output = self.text_encoder(text[0], output_hidden_states=True)
-            hidden, pooled = output.hidden_states[-2], output.text_embeds
+        hidden, pooled = text if self.text_encoder is None else embed(self.text_encoder, text[0])
         dtype = self.transformer.encoder_proj.weight.dtype
         return self.transformer(tokens, hidden.to(dtype), pooled.to(dtype), micro)
 

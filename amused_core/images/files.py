@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ..errors import AmusedError
-from .pixels import grey, rgb
+from .modes import grey, rgb
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +24,7 @@ def open_picture(path: str) -> Image.Image:
     Raises:
         AmusedError: missing or not a picture.
     """
-    return rgb(_open(path))
+    return _open(path, rgb)
 
 
 def open_mask(path: str) -> Image.Image:
@@ -32,7 +33,7 @@ def open_mask(path: str) -> Image.Image:
     Raises:
         AmusedError: missing or not a picture.
     """
-    return grey(_open(path))
+    return _open(path, grey)
 
 
 def save_pictures(images: Tensor, path: Path, about: list[dict[str, Any]]) -> list[Path]:
@@ -50,14 +51,19 @@ def save_pictures(images: Tensor, path: Path, about: list[dict[str, Any]]) -> li
     return files
 
 
-def _open(path: str) -> Image.Image:
+def _open(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     from PIL import Image, ImageOps
 
     try:
         picture = Image.open(path)
         picture.load()
-        return ImageOps.exif_transpose(picture)
+        upright = ImageOps.exif_transpose(picture)
+        upright.format = picture.format  # of a copy it is None
     except FileNotFoundError:
         raise AmusedError(f"No picture at {path!r}.") from None
     except Exception as error:  # damaged files make PIL's plugins raise nearly anything
         raise AmusedError(f"{path!r} cannot be read as a picture: {error}") from error
+    try:
+        return convert(upright)
+    except AmusedError as error:
+        raise AmusedError(f"{path!r} cannot be used: {error}") from error

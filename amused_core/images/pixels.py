@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +10,8 @@ from torch import Tensor
 
 from ..errors import AmusedError
 from .masks import mask_to_cells
+from .modes import grey, rgb
 from .sizes import check_images
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 def images(value: Any, factor: int) -> Tensor:
@@ -48,31 +46,6 @@ def masks(value: Any, size: tuple[int, int], factor: int) -> Tensor:
     return mask_to_cells(batch, factor)
 
 
-def rgb(picture: Image.Image) -> Image.Image:
-    """A PIL picture of any mode as RGB, transparency laid on white, 16 bits brought to 8."""
-    from PIL import Image
-
-    picture = _eight_bits(picture)
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    picture = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-
-
-def grey(picture: Image.Image) -> Image.Image:
-    """A PIL picture of any mode as one channel, 16 bits brought to 8."""
-    return _eight_bits(picture).convert("L")
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """PIL's own conversion of 16 bits clips at 255, which turns nearly everything white."""
-    from PIL import Image
-
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return Image.fromarray((np.array(picture).clip(0, 65535) // 256).astype(np.uint8))
-    return picture
-
-
 def _stack(value: Any, name: str, channels: int) -> Tensor:
     """One picture or several, of any accepted kind -> a batch tensor."""
     if isinstance(value, (list, tuple)):
@@ -83,7 +56,7 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
             raise AmusedError(f"The pictures of {name} differ in size ({_sizes(parts)}); one batch has one size.")
         return torch.cat(parts)
     if isinstance(value, np.ndarray):
-        value = _from_numpy(value, name)
+        value = from_numpy(value, name)
     if isinstance(value, Tensor):
         return _batch(value, channels)
     if hasattr(value, "convert"):  # a PIL picture, without importing PIL
@@ -92,8 +65,8 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
     raise AmusedError(f"{name} is a {type(value).__name__}; allowed are PIL pictures, arrays and tensors.")
 
 
-def _from_numpy(array: np.ndarray, name: str) -> Tensor:
-    """A copy: views may be reversed or read-only, which torch does not take."""
+def from_numpy(array: np.ndarray, name: str) -> Tensor:
+    """An array of numbers as a tensor, a copy: views may be reversed or read-only, which torch does not take."""
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise AmusedError(
             f"{name} has the dtype {array.dtype}; allowed are bool, uint8, and floating point from 0 to 1."

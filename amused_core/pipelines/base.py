@@ -107,7 +107,9 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
         device, dtype = self._execution_device, self.transformer.dtype
         if pooled is None:
             text = Text(self.text_encoder, self.tokenizer)
-            hidden, pooled = text.encode(inputs.texts(prompt, name), device)
+            prompts = inputs.texts(prompt, name)
+            text.warn_of_cuts(prompts)
+            hidden, pooled = text.encode(prompts, device)
         elif len(pooled) != len(hidden) or not len(pooled):
             raise AmusedError(
                 f"{name}: there are {len(pooled)} pooled embeddings and {len(hidden)} hidden states; "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import AmusedError
 from ..images import pixels
+from ..images.modes import grey
 
 
 def images(value: Any, factor: int) -> Tensor:
@@ -48,10 +49,10 @@ def _channels_last(value: Any) -> Any:
 def _planes(value: Any) -> Tensor:
     """One item -> float32 [n,H,W] in 0..1."""
     if hasattr(value, "convert"):
-        return torch.from_numpy(np.array(value.convert("L"))).float()[None] / 255
+        return torch.from_numpy(np.array(grey(value))).float()[None] / 255
     if not isinstance(value, (Tensor, np.ndarray)):
         raise AmusedError(f"mask_image is a {type(value).__name__}; allowed are PIL pictures, arrays and tensors.")
-    plane = torch.as_tensor(value)
+    plane = value if isinstance(value, Tensor) else pixels.from_numpy(value, "mask_image")
     # A channel of one comes second in tensors and last in arrays.
     channel = 1 if isinstance(value, Tensor) and plane.ndim == 4 else -1 if isinstance(value, np.ndarray) else None
     if channel is not None and plane.ndim in (3, 4) and plane.shape[channel] == 1:
@@ -60,5 +61,5 @@ def _planes(value: Any) -> Tensor:
     if plane.ndim != 3 or 0 in plane.shape:
         raise AmusedError(f"The mask has the shape {tuple(value.shape)}; it must be one or more planes [H,W].")
     # Whole numbers are 0 and 1, or 0 to 255.
-    scale = 255 if not plane.is_floating_point() and plane.max() > 1 else 1
+    scale = 255 if not plane.is_floating_point() and plane.float().max() > 1 else 1
     return plane.float() / scale

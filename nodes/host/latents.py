@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...amused_core.errors import AmusedError
-from ...amused_core.images.masks import cells_to_mask, feather, mask_to_cells
+from ...amused_core.images.composite import composite as blend
+from ...amused_core.images.masks import cells_to_mask, mask_to_cells
 from . import guards, pictures
 
 
@@ -103,7 +104,7 @@ def composite(original: Tensor, generated: Tensor, mask: Tensor, pixels: int) ->
         )
     mask = pictures.same_size(mask, original)
     original, generated, mask = pictures.same_count(original=original, generated=generated, mask=mask)
-    return pictures.blend(original, generated.to(original), feather(mask.to(original), pixels))
+    return blend(original, generated.to(original), mask.to(original), pixels)
 
 
 def _cells(pixels: int, factor: int) -> int:

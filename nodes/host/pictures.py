@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -94,8 +93,3 @@ def same_count(**batches: Tensor) -> list[Tensor]:
             sizes = ", ".join(f"{name} {len(batch)}" for name, batch in batches.items())
             raise AmusedError(f"The batches differ ({sizes}); {name} must have 1 or {count}.")
     return [batch.expand(count, *batch.shape[1:]) for batch in batches.values()]
-
-
-def blend(below: Tensor, above: Tensor, mask: Tensor) -> Tensor:
-    """`above` where `mask` [B,H,W] is 1, `below` where it is 0; exactly, so that untouched pixels keep their values."""
-    return torch.where(mask[..., None] > 0, torch.lerp(below, above, mask[..., None]), below)

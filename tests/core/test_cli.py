@@ -74,7 +74,7 @@ def test_every_flag_reaches_generate(amused, png: Path, monkeypatch: pytest.Monk
         "--cfg-every": "2",
     }  # fmt: skip
     flat = [part for pair in options.items() for part in pair]
-    flat += ["--fast", "--int8", "--temperature", "3", "0.5", "--cfg-interval", "0.2", "0.8"]
+    flat += ["--fast", "--int8", "--no-keep-original", "--temperature", "3", "0.5", "--cfg-interval", "0.2", "0.8"]
     assert amused("a red apple", *flat) == 0
     assert isinstance(seen.pop("image"), Image.Image) and isinstance(seen.pop("mask"), Image.Image)
     assert callable(seen.pop("on_step")) and seen.pop("model")
@@ -84,7 +84,7 @@ def test_every_flag_reaches_generate(amused, png: Path, monkeypatch: pytest.Monk
         "schedule": "linear", "seed": 9, "seeding": "diffusers", "batch_size": 3, "width": 32, "height": 48,
         "dtype": "bf16", "device": "cpu", "attention": "sdpa", "cfg_schedule": "interval", "cfg_interval": [0.2, 0.8],
         "sampling_temperature": 0.8, "top_k": 7, "top_p": 0.9,
-        "cfg_every": 2, "fast": True, "int8": True,
+        "cfg_every": 2, "fast": True, "int8": True, "keep_original": False,
     }  # fmt: skip
 
 

@@ -25,8 +25,9 @@ pytest.importorskip("accelerate", reason="the extra 'train' is not installed")
 from amused_core import AmusedError, AmusedModel, load_model
 from amused_core.cli import main
 from amused_core.finetune import adapters, checkpoint, curve, masking, presets
-from amused_core.finetune.data import Report, fit, read_examples
+from amused_core.finetune.data import fit, read_examples
 from amused_core.finetune.devices import make_accelerator
+from amused_core.finetune.folder import Report
 from amused_core.finetune.lessons import Lessons, encode
 from amused_core.finetune.optimizer import learning_rate
 from amused_core.finetune.presets import Settings, preset

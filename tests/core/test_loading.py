@@ -146,6 +146,37 @@ def test_an_absent_variant(copy: Path, name: str) -> None:
         load_model(copy, variant=name)
 
 
+@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("has", [True, False])
+def test_a_variant_of_some_parts(copy: Path, part: int, has: bool) -> None:
+    """As diffusers does (diffusers#11182): a part without it is read plain."""
+    import diffusers
+
+    for index, file in enumerate(ALL):
+        if (index == part) is has:
+            path = copy / file
+            half = path.with_name(f"{path.stem}.fp16.safetensors")
+            save_file({key: value.half() * 0.5 for key, value in load_file(path).items()}, half, {"format": "pt"})
+    theirs = diffusers.AmusedPipeline.from_pretrained(copy, variant="fp16")
+    checkpoint = open_checkpoint(copy, "fp16")
+    for index, file in enumerate(ALL):
+        name = file.split("/")[0]
+        state = checkpoint.state(name)
+        assert {value.dtype for value in state.values()} == {torch.float16 if (index == part) is has else torch.float32}
+        want = dict(getattr(theirs, name).named_parameters())
+        assert all(torch.equal(state[key].float(), value.float()) for key, value in want.items()) and len(want) > 5
+    assert torch.isfinite(load_model(copy, variant="fp16").generate("a cat", steps=1).images).all()
+
+
+def test_a_part_with_another_variant_only(copy: Path) -> None:
+    """Neither the one that is asked for nor the plain one: diffusers refuses it, too."""
+    for file, name in zip(ALL, ("fp16", "bf16", "fp16"), strict=True):
+        path = copy / file
+        path.rename(path.with_name(f"{path.stem}.{name}.safetensors"))
+    with pytest.raises(CheckpointError, match=rf"{ALL[1].split('/')[0]}.*variant 'fp16'.*bf16"):
+        load_model(copy, variant="fp16")
+
+
 def shard(file: Path, infix: str = "") -> list[Path]:
     """Splits a weight file in two, with diffusers' index."""
     state = list(load_file(file).items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import types
 import weakref
 
 import diffusers
@@ -213,11 +214,53 @@ def processor(transformer):
     transformer.set_attn_processor(Doubled())
 
 
-@pytest.mark.parametrize("change", [adapt, hook, patch, processor], ids=lambda f: f.__name__)
+def around(layer, x, weight, bias):
+    """Seamless tiling, as packs put it in the place of `Conv2d._conv_forward`."""
+    edge = layer.padding[0]
+    padded = nn.functional.pad(x, (edge,) * 4, mode="circular") if edge else x
+    return nn.functional.conv2d(padded, weight, bias, layer.stride, 0, layer.dilation, layer.groups)
+
+
+def tile(transformer):
+    for layer in transformer.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer._conv_forward = types.MethodType(around, layer)
+
+
+def pad(transformer):
+    for layer in transformer.modules():
+        if isinstance(layer, nn.Conv2d) and layer.padding == (1, 1):
+            layer.padding_mode, layer._reversed_padding_repeated_twice = "reflect", [1] * 4
+
+
+def attribute(transformer):
+    for layer in transformer.transformer_layers:
+        layer.norm3.norm.eps = 100.0
+
+
+def parametrize(transformer):
+    linear = transformer.transformer_layers[0].attn1.to_v
+    nn.utils.parametrize.register_parametrization(linear, "weight", nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    "change", [adapt, hook, patch, processor, tile, pad, attribute, parametrize], ids=lambda f: f.__name__
+)
 def test_a_changed_transformer_is_called_itself(pipe, change):
     call = {**RUN, "num_inference_steps": 1, "temperature": 0}
     before = pipe(PROMPT, **call, generator=generator()).images
     change(pipe.transformer)
+    assert shared_uvit(pipe.transformer) is None
+    want = quiet(diffusers.AmusedPipeline(**pipe.components))(PROMPT, **call, generator=generator()).images
+    got = pipe(PROMPT, **call, generator=generator()).images
+    assert torch.equal(got, want)
+    assert not torch.equal(got, before)
+
+
+def test_a_method_of_a_class_is_called(pipe, monkeypatch):
+    call = {**RUN, "num_inference_steps": 1, "temperature": 0}
+    before = pipe(PROMPT, **call, generator=generator()).images
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", around)
     assert shared_uvit(pipe.transformer) is None
     want = quiet(diffusers.AmusedPipeline(**pipe.components))(PROMPT, **call, generator=generator()).images
     got = pipe(PROMPT, **call, generator=generator()).images

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from ..changes import Blueprint, genuine
 from ..weights import weights_version
 from .blocks import Ending, Resnet, Upsample
 from .spare import Spare
@@ -19,13 +20,14 @@ MOST_BYTES, MOST_SHARE = 512 * 2**20, 1 / 8
 # Below, the transforms cost more than the products they save.
 FEWEST_CHANNELS = 128
 
+_blueprints: WeakKeyDictionary[nn.Module, Blueprint] = WeakKeyDictionary()
 _built: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
 
 
 def fast_decoder(vq: Any) -> nn.Module | None:
     """The faster twin of `vq.decoder` (`VQModel`), or None where it has no use: off the CPU, or in another dtype.
 
-    None, too, where somebody has put hooks or methods of their own on it. It decodes one picture at a time, shares the
+    None, too, where somebody has changed what it does (`Blueprint.fits`). It decodes one picture at a time, shares the
     weights, and is built once, and anew when they change.
     """
     weights = list(vq.decoder.parameters())
@@ -33,7 +35,7 @@ def fast_decoder(vq: Any) -> nn.Module | None:
         return None
     if vq.config.norm_type == "spatial" or not vq.config.lookup_from_codebook:
         return None
-    if "decode" in vars(vq) or any(map(_touched, vq.decoder.modules())):
+    if not _as_built(vq):
         return None
     state = weights_version(vq.decoder)
     known = _built.get(vq)
@@ -58,8 +60,16 @@ def _twin(decoder: nn.Module, budget: float) -> nn.Module:
     return twin
 
 
-def _touched(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+def _as_built(vq: Any) -> bool:
+    """Whether decoding runs diffusers' own methods, in the decoder that the config describes."""
+    from diffusers import VQModel
+
+    if type(vq) is not VQModel or "decode" in vars(vq) or not genuine(VQModel, ("decode",)):
+        return False
+    if vq not in _blueprints:
+        with torch.device("meta"):
+            _blueprints[vq] = Blueprint(VQModel.from_config(vq.config).decoder)
+    return _blueprints[vq].fits(vq.decoder)
 
 
 def _bytes(module: nn.Module) -> int:

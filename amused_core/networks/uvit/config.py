@@ -48,10 +48,9 @@ class UVitConfig:
                 f"block_out_channels {self.block_out_channels} must be a multiple of "
                 f"block_num_heads {self.block_num_heads}."
             )
-        if self.vocab_size <= self.codebook_size:
+        if self.vocab_size < self.codebook_size:
             raise CheckpointError(
-                f"vocab_size {self.vocab_size} must be larger than codebook_size {self.codebook_size}: "
-                "one id is the mask token."
+                f"vocab_size {self.vocab_size} must not be smaller than codebook_size {self.codebook_size}."
             )
         if self.micro_cond_embed_dim != 5 * self.micro_cond_encode_dim:
             raise CheckpointError(
