@@ -16,9 +16,9 @@ def read_scheduler(config: Mapping[str, Any], transformer: Any) -> tuple[int, st
         CheckpointError: an id that is no mask token of the transformer, or an unknown schedule.
     """
     mask_token_id, schedule = config.get("mask_token_id"), config.get("masking_schedule", "cosine")
-    if uvit.vocab_size == uvit.codebook_size:
+    if transformer.vocab_size == transformer.codebook_size:
         raise CheckpointError(
-            f"vocab_size {uvit.vocab_size} must be larger than codebook_size {uvit.codebook_size}: "
+            f"vocab_size {transformer.vocab_size} must be larger than codebook_size {transformer.codebook_size}: "
             "one id is the mask token."
         )
     whole = isinstance(mask_token_id, int) and not isinstance(mask_token_id, bool)
