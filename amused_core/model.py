@@ -26,6 +26,7 @@ from .networks.prompt_cache import PromptCache
 from .networks.text import Text
 from .networks.transformer import Transformer
 from .networks.vq import VQ
+from .networks.weights import mark_changed
 from .request import Request, resolve
 from .sampling.filters import logits_filter
 from .sampling.guidance import cfg_weights
@@ -138,6 +139,15 @@ class AmusedModel:
     def unload_loras(self) -> None:
         """Takes all LoRAs out; the weights are as they were, bit for bit."""
         self.loras.clear()
+
+    def weights_changed(self) -> None:
+        """Forgets all that is kept because the weights are as they were.
+
+        Changes in place, by optimizers and LoRAs are seen without it; it is for edits of single numbers through
+        `.data`.
+        """
+        for module in (self.transformer, self.text.module, self.vq.module.decoder):
+            mark_changed(module)
 
     def save(self, path: str | Path, dtype: str = "auto") -> None:
         """Writes the checkpoint, without LoRAs; `dtype` "auto" keeps the stored one.

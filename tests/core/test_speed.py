@@ -442,7 +442,13 @@ def in_the_text_encoder(model: AmusedModel) -> None:
     layer.weight.data.add_(noise(32, 32))
 
 
-CHANGES = [in_place, through_data, another_weight, in_the_text_encoder]
+def of_one_number(model: AmusedModel) -> None:
+    """An edit that cannot be seen, and is told."""
+    model.transformer.get_parameter(QUERY).data[5:, 5:] += noise(27, 27)
+    model.weights_changed()
+
+
+CHANGES = [in_place, through_data, another_weight, in_the_text_encoder, of_one_number]
 
 
 @pytest.mark.parametrize("int8", [False, True])
