@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amused_core.finetune.data import read_examples
 from PIL import Image, features
 
-from amused_core.finetune.data import read_examples
 from amused_core.finetune.folder import Report
 
 
