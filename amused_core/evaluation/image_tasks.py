@@ -23,7 +23,7 @@ from .metrics import (
 )
 from .prompts import prompts
 from .targets import make_targets
-from .task import Evaluation, Settings, TaskResult, cell_name
+from .task import CellSettings, Evaluation, TaskResult, cell_name
 from .verdict import verdict
 
 STRENGTHS = {f"strength {strength:g}": strength for strength in (0.2, 0.4, 0.6, 0.8, 1.0)}
@@ -31,7 +31,7 @@ STRENGTHS = {f"strength {strength:g}": strength for strength in (0.2, 0.4, 0.6, 
 _SEEDS_EACH = 100
 
 
-def reconstruction(evaluation: Evaluation, part: str, settings: Settings) -> TaskResult:
+def reconstruction(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
     """How well the VQ-GAN reconstructs the true pictures of a prompt set (`part`)."""
     _, targets = evaluation.targets_of(part)
     result = verdict(read(targets.round_trip), targets.scenes)
@@ -58,7 +58,7 @@ def holes(scenes: list[Scene]) -> Tensor:
     return masks
 
 
-def inpainting(evaluation: Evaluation, part: str, settings: Settings) -> TaskResult:
+def inpainting(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
     """Fills a hole in the middle of each thing, with the prompt and without one."""
     requests, targets = evaluation.targets_of("seen")
     masks = _resize(holes(targets.scenes), targets.pictures)
@@ -83,7 +83,7 @@ def inpainting(evaluation: Evaluation, part: str, settings: Settings) -> TaskRes
     return TaskResult({"row": row}, with_prompt.planes, texts)
 
 
-def variation(evaluation: Evaluation, part: str, settings: Settings) -> TaskResult:
+def variation(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
     """Image to image at one of `STRENGTHS`: from the picture of one thing to the next prompt's thing in its place."""
     model, plan = evaluation.model, evaluation.plan
     requests = prompts("seen", plan.count + 1, plan.seed)
@@ -105,7 +105,7 @@ def variation(evaluation: Evaluation, part: str, settings: Settings) -> TaskResu
     return TaskResult({"row": row}, images.planes, texts)
 
 
-def diversity(evaluation: Evaluation, part: str, settings: Settings) -> TaskResult:
+def diversity(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
     """Draws a few prompts with many seeds each: are so many seeds so many pictures?"""
     model, count, seed = evaluation.model, evaluation.plan.count, evaluation.plan.seed
     chosen = max(1, min(5, count // 4))

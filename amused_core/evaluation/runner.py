@@ -20,7 +20,7 @@ from .prompts import SETS
 from .reference import check_reference, load_reference
 from .report import as_markdown, line
 from .sheet import save_sheet
-from .task import Evaluation, Settings, Task, TaskResult
+from .task import CellSettings, Evaluation, Task, TaskResult
 from .tasks import JUDGE, TASKS
 
 _SHOWN = 48
@@ -69,7 +69,7 @@ def check(plan: EvaluationPlan) -> None:
 
 
 def _measure(
-    evaluation: Evaluation, task: Task, part: str, settings: Settings, digest: str, store: CellStore
+    evaluation: Evaluation, task: Task, part: str, settings: CellSettings, digest: str, store: CellStore
 ) -> tuple[dict[str, Any], bool]:
     """The cell, and whether it was stored before."""
     plan = evaluation.plan

@@ -16,7 +16,7 @@ from .plan import EvaluationPlan
 from .prompts import Prompt, prompts
 from .targets import Targets, make_targets
 
-Settings = dict[str, Any]
+CellSettings = dict[str, Any]
 """Arguments of `AmusedModel.generate`."""
 
 
@@ -43,7 +43,7 @@ class Evaluation:
             self._targets[prompt_set] = make_targets(self.model, [prompt.scene for prompt in requests])
         return requests, self._targets[prompt_set]
 
-    def generate(self, name: str, texts: Sequence[str], settings: Settings, **options: Any) -> GeneratedImages:
+    def generate(self, name: str, texts: Sequence[str], settings: CellSettings, **options: Any) -> GeneratedImages:
         """`generate_images` with the plan's seed and batch, its progress shown under `name`; more `options` are its."""
         plan = self.plan
         more = {"seed": plan.seed, "batch": plan.batch, "on_progress": show_progress(name), **options}
@@ -81,12 +81,12 @@ class Task:
 
     name: str
     parts: Callable[[EvaluationPlan], Sequence[str]]
-    run: Callable[[Evaluation, str, Settings], TaskResult]
+    run: Callable[[Evaluation, str, CellSettings], TaskResult]
     sweeps: bool = True
     reference: bool = False
 
 
-def cell_name(task: str, part: str, settings: Settings) -> str:
+def cell_name(task: str, part: str, settings: CellSettings) -> str:
     """A cell in words, as "text seen, steps 12"."""
     return f"{task} {part}, {label(settings)}"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from . import image_tasks
 from .calibration import judge_error
-from .task import Evaluation, Settings, Task, TaskResult
+from .task import CellSettings, Evaluation, Task, TaskResult
 from .text_task import text_to_image
 
 
-def _judge(evaluation: Evaluation, part: str, settings: Settings) -> TaskResult:
+def _judge(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
     return TaskResult({"rows": judge_error(evaluation.model, evaluation.plan.count, evaluation.plan.seed)})
 
 

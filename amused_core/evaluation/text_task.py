@@ -9,11 +9,11 @@ from .generation import GeneratedImages
 from .judge import read
 from .reference import draw_reference
 from .targets import Targets
-from .task import Evaluation, Settings, TaskResult, cell_name, show_progress
+from .task import CellSettings, Evaluation, TaskResult, cell_name, show_progress
 from .verdict import verdict
 
 
-def text_to_image(evaluation: Evaluation, part: str, settings: Settings) -> TaskResult:
+def text_to_image(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
     """Accuracy of the pictures of a prompt set (`part`)."""
     plan, codes = evaluation.plan, evaluation.model.vq.codebook_size
     requests, targets = evaluation.targets_of(part)
