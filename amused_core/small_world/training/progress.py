@@ -48,8 +48,10 @@ class TrainingLog:
         return " ".join(f"{name} {value}" for name, value in last)
 
     def plot(self, path: Path, column: str) -> None:
-        """Draw `column` over the steps as PNG."""
+        """Draw `column` over the steps as PNG, where matplotlib is installed."""
         figure = make_figure(6, 3)
+        if figure is None:
+            return
         axes = figure.subplots()
         index = self.columns.index(column)
         axes.plot([int(row[0]) for row in self.rows], [float(row[index]) for row in self.rows])

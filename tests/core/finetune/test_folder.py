@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amused_core.finetune.data import read_examples
 from PIL import Image, features
 
-from amused_core.finetune.folder import Report
+from amused_core.finetune.examples import read_examples
+from amused_core.finetune.folder import DatasetReport
 
 
-def read(source: Path, caption: str | None = None) -> tuple[list[Any], Report]:
-    report = Report()
+def read(source: Path, caption: str | None = None) -> tuple[list[Any], DatasetReport]:
+    report = DatasetReport()
     return list(read_examples(source, caption, (32, 32), 4, report)), report
 
 
