@@ -1,4 +1,4 @@
-"""Documents that name tests name tests that exist."""
+"""Documents that name tests and modules name those that exist."""
 
 from __future__ import annotations
 
@@ -39,3 +39,11 @@ def test_fifteen_pains_have_an_answer_and_a_proof() -> None:
         pain, seen, answer, proof = (cell.strip() for cell in row.split(" | "))
         assert pain and answer and re.search(r"\w#\d", seen)
         assert "::" in proof or "make test-full" in proof or "not yet" in proof
+
+
+def test_named_modules_can_be_run() -> None:
+    texts = [path.read_text("utf-8") for path in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]]
+    modules = {name for text in texts for name in re.findall(r"-m (amused_core[\w.]*)", text)}
+    assert len(modules) >= 7
+    for name in modules:
+        assert '__name__ == "__main__"' in (ROOT / f"{name.replace('.', '/')}.py").read_text("utf-8"), name

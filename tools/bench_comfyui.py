@@ -29,6 +29,7 @@ from amused_core.bench.laps import Laps  # noqa: E402
 from amused_core.bench.weights import RandomSource  # noqa: E402
 from amused_core.checkpoint import Checkpoint  # noqa: E402
 from amused_core.checkpoint.single_file import write_checkpoint  # noqa: E402
+from amused_core.files import markdown  # noqa: E402
 
 NAME, PROMPT = "measured", "a red apple on a blue background, take {}"
 PREDICT, SAMPLER = "U-ViT and guidance", "sampler"
@@ -154,8 +155,8 @@ def sampling(module: ModuleType, laps: Laps) -> Iterator[None]:
 def milliseconds(laps: Laps, steps: int) -> dict[str, float]:
     """CPU milliseconds of each part of a step, the mean of all steps but the first, which the core may keep."""
     # The loop's own part has one more lap, before the first step.
-    counted = {PREDICT: laps.taken[PREDICT][1:], SAMPLER: laps.taken[SAMPLER][2:]}
-    found = {part: 1000 * sum(spent[0] for spent in taken) / (steps - 1) for part, taken in counted.items()}
+    counted = {PREDICT: laps.costs[PREDICT][1:], SAMPLER: laps.costs[SAMPLER][2:]}
+    found = {part: 1000 * sum(cost[0] for cost in costs) / (steps - 1) for part, costs in counted.items()}
     return {**found, "step": sum(found.values())}
 
 
@@ -168,7 +169,7 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
     ]
     added = inside["step"] - alone["step"]
     share = 100 * added / inside["step"]
-    return f"{report.table(rows)}\n\nIn ComfyUI a step takes {added:+.2f} ms ({share:+.1f} % of it)."
+    return f"{markdown.table(rows)}\n\nIn ComfyUI a step takes {added:+.2f} ms ({share:+.1f} % of it)."
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def add_bench(command: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=1, metavar="N", help="pictures drawn at a time (default: 1)")
     add("--cfg", type=float, metavar="X", help="guidance; 1 is none (default: the model's own)")
     add("--dtype", default="fp32", metavar="fp32|bf16|fp16", help="of both sides' weights (default: fp32)")
-    add("--mode", default="exact", metavar="exact|int8|fast", help="what generate is told (default: exact)")
+    add("--mode", default="exact", metavar="exact|int8|fast", help="how generate runs (default: exact)")
     add("--seeding", metavar="per_image|diffusers", help="this pack's random numbers (default: diffusers' in exact)")
     add("--repeats", type=int, default=REPEATS, metavar="N", help=f"runs of each side (default: {REPEATS})")
     add("--threads", type=int, metavar="N", help="threads of torch (default: torch's own)")
@@ -36,10 +36,10 @@ def add_bench(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`amused bench`: measures and writes the report; 1 where exact mode did not give diffusers' pictures."""
-    from .plan import Plan
+    from .plan import BenchPlan
     from .runner import bench
 
-    plan = Plan(
+    plan = BenchPlan(
         model=options.model,
         shape=options.shape,
         steps=options.steps,

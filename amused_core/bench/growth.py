@@ -8,29 +8,29 @@ from dataclasses import replace
 from typing import Any
 
 from ..checkpoint import Checkpoint
+from .contenders import Contenders, Workload
 from .laps import Laps
-from .measure import Prompts, Runs, equality, measure, summary
-from .plan import Plan
-from .sides import Diffusers, Job, Pack
+from .measure import FreshPrompts, TimedRuns, equality, measure, summary
+from .plan import BenchPlan
 
 BATCHES, SIDES, STEPS = (1, 2, 4, 8), (16, 24, 32, 48, 64), (4, 8, 12, 16, 24)
 
 
-def tell(text: str) -> None:
-    """What is being done, on stderr."""
+def report_progress(text: str) -> None:
+    """Writes the current step of the bench to stderr."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def grow(plan: Plan, checkpoint: Checkpoint, pack: Pack, diffusers: Diffusers | None, job: Job) -> dict[str, Any]:
-    """One line a point: an axis ("batch", "size" in pixels, "steps"), its value, and what both sides took there.
+def grow(plan: BenchPlan, checkpoint: Checkpoint, contenders: Contenders, workload: Workload) -> dict[str, Any]:
+    """One line a point: an axis ("batch", "size" in pixels, "steps"), its value, and the cost of both sides there.
 
     Steps are always run whole, batches and sizes with the plan's measured steps. diffusers runs where a run of this
-    pack is cheap (`Plan.reference_below`).
+    pack is cheap (`BenchPlan.reference_below`).
     """
-    prompts, points = Prompts(), []
-    for axis, value, point, steps in _points(plan, checkpoint, job):
-        tell(f"{axis} {value}")
-        runs = _measured(plan, pack, diffusers, point, prompts)
+    prompts, points = FreshPrompts(), []
+    for axis, value, point, steps in _points(plan, checkpoint, workload):
+        report_progress(f"{axis} {value}")
+        runs = _measured(plan, contenders, point, prompts)
         points.append(
             {
                 "axis": axis,
@@ -47,18 +47,18 @@ def grow(plan: Plan, checkpoint: Checkpoint, pack: Pack, diffusers: Diffusers | 
     return {"points": points, "promised": plan.promised}
 
 
-def _points(plan: Plan, checkpoint: Checkpoint, job: Job) -> Iterator[tuple[str, int, Job, int]]:
+def _points(plan: BenchPlan, checkpoint: Checkpoint, workload: Workload) -> Iterator[tuple[str, int, Workload, int]]:
     """Axis, value, what to run, and the steps that its total is for."""
     for batch in plan.batches or BATCHES:
-        yield "batch", batch, replace(job, batch=batch), plan.steps
+        yield "batch", batch, replace(workload, batch=batch), plan.steps
     for size in plan.sizes or [side * checkpoint.factor for side in SIDES]:
-        yield "size", size, replace(job, width=size, height=size), plan.steps
+        yield "size", size, replace(workload, width=size, height=size), plan.steps
     for steps in plan.step_counts or STEPS:
-        yield "steps", steps, replace(job, steps=steps), steps
+        yield "steps", steps, replace(workload, steps=steps), steps
 
 
-def _measured(plan: Plan, pack: Pack, diffusers: Diffusers | None, job: Job, prompts: Prompts) -> Runs:
+def _measured(plan: BenchPlan, contenders: Contenders, workload: Workload, prompts: FreshPrompts) -> TimedRuns:
     laps = Laps()
-    pack.draw(prompts.new(job), laps)
-    cheap = sum(spent[0] for taken in laps.taken.values() for spent in taken) <= plan.reference_below
-    return measure(pack, diffusers if cheap else None, job, plan.repeats, prompts)
+    contenders.pack.draw(prompts.new(workload), laps)
+    cheap = sum(cost[0] for costs in laps.costs.values() for cost in costs) <= plan.reference_below
+    return measure(contenders if cheap else contenders._replace(diffusers=None), workload, plan.repeats, prompts)

@@ -7,33 +7,33 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-Spent = tuple[float, ...]
+Cost = tuple[float, ...]
 PARTS = ("text", "prepare", "first step", "step", "sampler", "decode", "rest")
 
 
-def cpu_and_wall() -> Spent:
+def cpu_and_wall() -> Cost:
     """Seconds of all threads of the process, and of the clock on the wall."""
     return time.process_time(), time.perf_counter()
 
 
 class Laps:
-    """What each part of a run took: from one lap to the next, so nothing is left out.
+    """The cost of each part of a run: from one lap to the next, so nothing is left out.
 
     Attributes:
-        taken: part -> what each of its laps took, in the units of `read`.
+        costs: part -> the cost of each of its laps, in the units of `read`.
     """
 
-    def __init__(self, read: Callable[[], Spent] = cpu_and_wall) -> None:
-        self.taken: dict[str, list[Spent]] = {}
+    def __init__(self, read: Callable[[], Cost] = cpu_and_wall) -> None:
+        self.costs: dict[str, list[Cost]] = {}
         self._read = read
         self._last = read()
 
     def lap(self, part: str | None) -> None:
-        """What was spent since the last lap was spent on `part`; None leaves it to the next lap."""
+        """Charges the time since the last lap to `part`; None leaves it to the next lap."""
         if part is None:
             return
         now = self._read()
-        self.taken.setdefault(part, []).append(tuple(b - a for a, b in zip(self._last, now, strict=True)))
+        self.costs.setdefault(part, []).append(tuple(b - a for a, b in zip(self._last, now, strict=True)))
         self._last = now
 
     @contextmanager
@@ -61,30 +61,30 @@ def instead(owner: Any, name: str, value: Any) -> Iterator[None]:
         delattr(owner, name)
 
 
-def parts(taken: dict[str, list[Spent]]) -> dict[str, Spent]:
+def parts(costs: dict[str, list[Cost]]) -> dict[str, Cost]:
     """The parts of a picture: "step" is the mean of all U-ViT steps but the first, "sampler" the mean over steps.
 
     A run of one step has no "step".
     """
-    steps = taken["step"]
+    steps = costs["step"]
     nothing = tuple(0.0 for _ in steps[0])
-    found = {name: _sum(taken.get(name, [nothing])) for name in ("text", "prepare", "decode", "rest")}
-    found["first step"] = steps[0]
+    means = {name: _sum(costs.get(name, [nothing])) for name in ("text", "prepare", "decode", "rest")}
+    means["first step"] = steps[0]
     if len(steps) > 1:
-        found["step"] = _times(_sum(steps[1:]), 1 / (len(steps) - 1))
-    found["sampler"] = _times(_sum(taken.get("sampler", [nothing])), 1 / len(steps))
-    return {name: found[name] for name in PARTS if name in found}
+        means["step"] = _times(_sum(steps[1:]), 1 / (len(steps) - 1))
+    means["sampler"] = _times(_sum(costs.get("sampler", [nothing])), 1 / len(steps))
+    return {name: means[name] for name in PARTS if name in means}
 
 
-def compose(found: dict[str, Spent], steps: int) -> Spent:
+def compose(means: dict[str, Cost], steps: int) -> Cost:
     """A picture of `steps` steps from its parts; for as many steps as were run it is what that run took."""
     counts = {"step": steps - 1, "sampler": steps}
-    return _sum([_times(spent, counts.get(name, 1)) for name, spent in found.items()])
+    return _sum([_times(cost, counts.get(name, 1)) for name, cost in means.items()])
 
 
-def _sum(values: Sequence[Spent]) -> Spent:
+def _sum(values: Sequence[Cost]) -> Cost:
     return tuple(map(sum, zip(*values, strict=True)))
 
 
-def _times(value: Spent, factor: float) -> Spent:
+def _times(value: Cost, factor: float) -> Cost:
     return tuple(number * factor for number in value)

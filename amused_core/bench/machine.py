@@ -54,7 +54,7 @@ def describe() -> dict[str, Any]:
 
 
 def load() -> float | None:
-    """Processes that wanted a core during the last minute; None where the system does not say."""
+    """Mean number of runnable processes during the last minute; None where the system does not say."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 

@@ -1,4 +1,4 @@
-"""What a bench is to measure, checked before it begins."""
+"""What a bench is to measure, and its checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDES = ("pack", "diffusers")
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """What to measure.
 
     Attributes:
@@ -63,7 +63,7 @@ class Plan:
         return self.mode == "exact" and self.dtype == "fp32" and self.seeding == "diffusers"
 
 
-def check(plan: Plan) -> None:
+def check(plan: BenchPlan) -> None:
     """Raises `AmusedError` for an unknown name, and for a number out of range."""
     for option, value, allowed in (
         ("--shape", plan.shape, (None, *SHAPES)),

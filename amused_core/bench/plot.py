@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_MISSING = 'No plot: it needs matplotlib, which comes with `pip install "amused-image[train]"`.'
+from ..files.figures import NO_MATPLOTLIB, make_figure, save_figure
+
 _LABELS = {"batch": "pictures at a time", "size": "pixels a side", "steps": "steps"}
 
 
@@ -16,9 +17,9 @@ def save_parts(path: Path, content: Mapping[str, Any]) -> str:
     Returns:
         A sentence where there is no plot because matplotlib is missing, otherwise nothing.
     """
-    figure = _figure(8, 3)
+    figure = make_figure(8, 3)
     if figure is None:
-        return _MISSING
+        return NO_MATPLOTLIB
     sides, steps = content["sides"], content["settings"]["steps"]
     axes = figure.subplots()
     names, left = list(sides), [0.0] * len(sides)
@@ -35,14 +36,15 @@ def save_parts(path: Path, content: Mapping[str, Any]) -> str:
     axes.set(xlabel="CPU seconds" + (", composed" if content["settings"]["measured_steps"] < steps else ""))
     axes.set_title(content["model"]["name"])
     axes.legend(fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25))
-    return _save(figure, path)
+    save_figure(figure, path)
+    return ""
 
 
 def save_growth(path: Path, content: Mapping[str, Any]) -> str:
     """CPU seconds of this pack, and of diffusers where it ran, over batch, size and steps; else as `save_parts`."""
-    figure = _figure(12, 3.6)
+    figure = make_figure(12, 3.6)
     if figure is None:
-        return _MISSING
+        return NO_MATPLOTLIB
     for panel, (axis, text) in zip(figure.subplots(1, 3), _LABELS.items(), strict=True):
         points = [point for point in content["growth"]["points"] if point["axis"] == axis]
         for side in ("diffusers", "pack"):
@@ -53,21 +55,5 @@ def save_growth(path: Path, content: Mapping[str, Any]) -> str:
         panel.legend(fontsize=7)
     figure.axes[0].set_ylabel("CPU seconds a run")
     figure.suptitle(content["model"]["name"])
-    return _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     return ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from ..files.markdown import table
 from .laps import PARTS
 
 _UNITS = ("CPU seconds, all threads summed", "seconds of wall time")
@@ -17,15 +18,15 @@ def as_markdown(content: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, _gemm(content["gemm"]), _memory(content)]) + "\n"
 
 
-def machine(found: Mapping[str, Any]) -> str:
+def machine(facts: Mapping[str, Any]) -> str:
     """The machine in one line."""
-    amx = {True: "AMX", False: "no AMX", None: "AMX unknown"}[found["amx"]]
-    bf16 = ", AVX512-BF16" if found["avx512_bf16"] else ""
-    load = "" if found["load"] is None else f"; load {found['load']} before, {found.get('load_after')} after"
+    amx = {True: "AMX", False: "no AMX", None: "AMX unknown"}[facts["amx"]]
+    bf16 = ", AVX512-BF16" if facts["avx512_bf16"] else ""
+    load = "" if facts["load"] is None else f"; load {facts['load']} before, {facts.get('load_after')} after"
     return (
-        f"Machine: {found['cpu']}, {found['cores']} cores, {found['capability']}{bf16}, {amx}; {found['threads']} "
-        f"threads; torch {found['torch']}, diffusers {found['diffusers']}, Python {found['python']}, "
-        f"{found['system']}{load}."
+        f"Machine: {facts['cpu']}, {facts['cores']} cores, {facts['capability']}{bf16}, {amx}; {facts['threads']} "
+        f"threads; torch {facts['torch']}, diffusers {facts['diffusers']}, Python {facts['python']}, "
+        f"{facts['system']}{load}."
     )
 
 
@@ -37,14 +38,14 @@ def number(value: float | None) -> str:
 
 
 def _settings(content: Mapping[str, Any]) -> str:
-    found, model = content["settings"], content["model"]
-    measured = found["measured_steps"]
-    composed = "" if measured == found["steps"] else f" ({measured} run, totals **composed** from the parts)"
+    settings, model = content["settings"], content["model"]
+    measured = settings["measured_steps"]
+    composed = "" if measured == settings["steps"] else f" ({measured} run, totals **composed** from the parts)"
     return (
-        f"{model['parameters'] / 1e6:.0f} M parameters, {found['dtype']}, {model['bytes'] / 1e6:.0f} MB shared by both "
-        f"sides; mode {found['mode']}, seeding {found['seeding']}. {found['batch']} of {found['width']}x"
-        f"{found['height']} pixels at a time, {found['steps']} steps{composed}, guidance {found['cfg']:g}; medians of "
-        f"{found['repeats']} runs, the sides in turns."
+        f"{model['parameters'] / 1e6:.0f} M parameters, {settings['dtype']}, {model['bytes'] / 1e6:.0f} MB shared by "
+        f"both sides; mode {settings['mode']}, seeding {settings['seeding']}. {settings['batch']} of "
+        f"{settings['width']}x{settings['height']} pixels at a time, {settings['steps']} steps{composed}, guidance "
+        f"{settings['cfg']:g}; medians of {settings['repeats']} runs, the sides in turns."
     )
 
 
@@ -87,15 +88,15 @@ def _rate(side: Mapping[str, Any], flop: Mapping[str, int] | None, peak: float) 
 
 
 def _equal(content: Mapping[str, Any]) -> str:
-    found = content["equal"]
-    if found is None:
+    equal = content["equal"]
+    if equal is None:
         why = "one side ran" if content["settings"]["only"] else "this pack drew with its own random numbers"
         return f"Tokens and pictures are not compared: {why}."
-    text = f"Tokens equal to diffusers': {100 * found['tokens']:.4g} %, in {found['runs']} runs."
-    if found["pictures"]:
+    text = f"Tokens equal to diffusers': {100 * equal['tokens']:.4g} %, in {equal['runs']} runs."
+    if equal["pictures"]:
         text += (
-            f" Pictures of equal tokens ({found['pictures']}) are at most {found['levels']} of 255 levels apart, in "
-            f"{100 * found['differing']:.2g} % of their values."
+            f" Pictures of equal tokens ({equal['pictures']}) are at most {equal['levels']} of 255 levels apart, in "
+            f"{100 * equal['differing']:.2g} % of their values."
         )
     return text if content["promised"] else f"{text} Equality is promised for fp32 in exact mode only."
 
@@ -124,9 +125,9 @@ def _point(point: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _gemm(found: Mapping[str, Any]) -> str:
+def _gemm(products: Mapping[str, Any]) -> str:
     rows = []
-    for dtype, measured in found.items():
+    for dtype, measured in products.items():
         for row in measured["shapes"]:
             shape = f"{row['m']}x{row['k']} by {row['k']}x{row['n']}"
             rows.append({"dtype": dtype, "shape": shape, "GFLOP per CPU second": number(row["gflops"])})
@@ -143,17 +144,10 @@ def _memory(content: Mapping[str, Any]) -> str:
     first = content.get("first_run")
     if first is not None:
         added = "" if first["memory"] is None else f", and added {first['memory']['growth'] / 1e6:.0f} MB"
-        lines.append(f"pack, first run (one step; sets up what it keeps): {number(first['cpu'])} CPU s{added}.")
+        lines.append(f"pack, first run (one step; fills its caches): {number(first['cpu'])} CPU s{added}.")
     if content["high_water"] is not None:
         lines.append(f"The whole process, loading included: at most {content['high_water'] / 1e6:.0f} MB.")
     note = "Resident memory of a process that holds this side alone."
     if content["settings"]["only"] is None:
         note = "Resident memory while a side ran; both are in one process, so `--only` says what one takes by itself."
     return "\n".join(["## Memory\n", note, "", *(f"- {line}" for line in lines)])
-
-
-def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """A Markdown table; columns are the keys."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -10,22 +10,22 @@ import torch
 
 from .. import inputs
 from ..checkpoint import Checkpoint
-from ..evaluation.cells import write
+from ..files.writing import write_text
 from ..settings import FAST
-from .growth import grow, tell
+from .contenders import Contenders, Diffusers, Pack, Workload
+from .growth import grow, report_progress
 from .machine import describe, gemm, layer_shapes, load, threads
-from .measure import Prompts, equality, first_run, measure, summary
+from .measure import FreshPrompts, equality, first_run, measure, summary
 from .memory import high_water
-from .plan import Plan, check
+from .plan import BenchPlan, check
 from .plot import save_growth, save_parts
 from .report import as_markdown
-from .sides import Diffusers, Job, Pack
 from .weights import shared_checkpoint
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def bench(plan: Plan) -> int:
+def bench(plan: BenchPlan) -> int:
     """Measures `plan` and writes report (Markdown, JSON) and plot; see `cli.add_bench`.
 
     Returns:
@@ -39,20 +39,20 @@ def bench(plan: Plan) -> int:
         checkpoint = shared_checkpoint(plan.model, plan.shape, plan.seed, _DTYPES[plan.dtype])
         for size in plan.sizes or ():
             inputs.side(size, "--sizes", checkpoint.factor)
-        job = _job(plan, checkpoint)
-        tell(f"loading {checkpoint.name}")
-        content = _about(plan, checkpoint, job)
-        pack, diffusers = _sides(plan, checkpoint)
-        if plan.growth and pack is not None:
-            content["growth"] = grow(plan, checkpoint, pack, diffusers, job)
+        workload = _workload(plan, checkpoint)
+        report_progress(f"loading {checkpoint.name}")
+        content = _about(plan, checkpoint, workload)
+        contenders = _contenders(plan, checkpoint)
+        if plan.growth:
+            content["growth"] = grow(plan, checkpoint, contenders, workload)
         else:
-            content |= _compare(plan, checkpoint, pack, diffusers, job)
+            content |= _compare(plan, contenders, workload)
         content["machine"]["load_after"] = load()
         content["high_water"] = high_water()
     name = "growth" if plan.growth else "report"
     text = as_markdown(content)
-    write(plan.output / f"{name}.json", json.dumps(content, indent=1) + "\n")
-    write(plan.output / f"{name}.md", text)
+    write_text(plan.output / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    write_text(plan.output / f"{name}.md", text)
     missing = (save_growth if plan.growth else save_parts)(plan.output / f"{name}.png", content)
     print(text + f"\n{plan.output / name}.md, .json{'' if missing else ', .png'}")
     if missing:
@@ -60,9 +60,9 @@ def bench(plan: Plan) -> int:
     return _verdict(content)
 
 
-def _job(plan: Plan, checkpoint: Checkpoint) -> Job:
+def _workload(plan: BenchPlan, checkpoint: Checkpoint) -> Workload:
     best = checkpoint.recommended
-    return Job(
+    return Workload(
         prompt="",
         negative="",
         seed=plan.seed,
@@ -75,19 +75,20 @@ def _job(plan: Plan, checkpoint: Checkpoint) -> Job:
     )
 
 
-def _sides(plan: Plan, checkpoint: Checkpoint) -> tuple[Pack | None, Diffusers | None]:
-    """Both sides, or the one that is wanted."""
+def _contenders(plan: BenchPlan, checkpoint: Checkpoint) -> Contenders:
+    """Both, or the one that `plan.only` names."""
     dtype = _DTYPES[plan.dtype]
     diffusers = None if plan.only == "pack" else Diffusers(checkpoint, dtype)
-    return None if plan.only == "diffusers" else Pack(checkpoint, dtype, plan.seeding, plan.mode), diffusers
+    pack = None if plan.only == "diffusers" else Pack(checkpoint, dtype, plan.seeding, plan.mode)
+    return Contenders(pack, diffusers)
 
 
-def _about(plan: Plan, checkpoint: Checkpoint, job: Job) -> dict[str, Any]:
+def _about(plan: BenchPlan, checkpoint: Checkpoint, workload: Workload) -> dict[str, Any]:
     states = [checkpoint.layout(part) for part in ("transformer", "text_encoder", "vqvae")]
     weights = [value for state in states for value in state.values()]
-    side = job.width // checkpoint.factor
-    shapes = layer_shapes(checkpoint.transformer_config, (1 if job.cfg <= 1 else 2) * job.batch, side)
-    tell("measuring matrix products")
+    side = workload.width // checkpoint.factor
+    shapes = layer_shapes(checkpoint.transformer_config, (1 if workload.cfg <= 1 else 2) * workload.batch, side)
+    report_progress("measuring matrix products")
     names = dict.fromkeys(("fp32", plan.dtype))
     return {
         "machine": describe(),
@@ -99,11 +100,11 @@ def _about(plan: Plan, checkpoint: Checkpoint, job: Job) -> dict[str, Any]:
         "settings": {
             "steps": plan.steps,
             "measured_steps": plan.measured_steps,
-            "batch": job.batch,
-            "width": job.width,
-            "height": job.height,
-            "cfg": job.cfg,
-            "temperature": list(job.temperature),
+            "batch": workload.batch,
+            "width": workload.width,
+            "height": workload.height,
+            "cfg": workload.cfg,
+            "temperature": list(workload.temperature),
             "schedule": checkpoint.recommended.schedule,
             "dtype": plan.dtype,
             "mode": plan.mode,
@@ -116,11 +117,9 @@ def _about(plan: Plan, checkpoint: Checkpoint, job: Job) -> dict[str, Any]:
     }
 
 
-def _compare(
-    plan: Plan, checkpoint: Checkpoint, pack: Pack | None, diffusers: Diffusers | None, job: Job
-) -> dict[str, Any]:
-    tell(f"{plan.repeats} x {plan.measured_steps} steps of each side")
-    runs = measure(pack, diffusers, job, plan.repeats, Prompts())
+def _compare(plan: BenchPlan, contenders: Contenders, workload: Workload) -> dict[str, Any]:
+    report_progress(f"{plan.repeats} x {plan.measured_steps} steps of each side")
+    runs = measure(contenders, workload, plan.repeats, FreshPrompts())
     return {
         "sides": summary(runs.sides, plan.steps, plan.measured_steps, FAST["steps"] if plan.mode == "fast" else None),
         "flop": runs.flop,
@@ -132,7 +131,7 @@ def _compare(
 
 def _verdict(content: dict[str, Any]) -> int:
     """1 for a broken promise: tokens that differ, or pictures more than one 8-bit level apart."""
-    found = content.get("growth") or content
-    compared = [point.get("equal") for point in found["points"]] if "points" in found else [found["equal"]]
+    results = content.get("growth") or content
+    compared = [point.get("equal") for point in results["points"]] if "points" in results else [results["equal"]]
     broken = [equal for equal in compared if equal and (equal["tokens"] < 1 or (equal["levels"] or 0) > 1)]
-    return 1 if found["promised"] and broken else 0
+    return 1 if results["promised"] and broken else 0

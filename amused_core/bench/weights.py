@@ -147,8 +147,8 @@ def shared_checkpoint(path: str | None, shape: str | None, seed: int, dtype: tor
     """The checkpoint at `path`, or random weights of `shape`, ready to be shared."""
     if shape is not None:
         return Checkpoint(Path(f"random-{shape}"), SharedSource(RandomSource(shape, seed, dtype), dtype))
-    found = open_checkpoint(path)
-    return Checkpoint(found.path, SharedSource(found, dtype))
+    checkpoint = open_checkpoint(path)
+    return Checkpoint(checkpoint.path, SharedSource(checkpoint, dtype))
 
 
 def _module(part: str, config: dict[str, Any]) -> torch.nn.Module:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ..files.writing import write_text
 from ..model import AmusedModel
 from ..settings import VALUES
 
@@ -19,20 +19,20 @@ VERSION = 1
 
 
 def sweep(choices: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of `choices` (name of a setting -> values; none given: left to the model), no cell twice."""
-    given = {name: list(choices[name]) for name in VALUES if choices.get(name)}
-    found: list[dict[str, Any]] = []
-    for values in product(*given.values()):
-        settings = dict(zip(given, values, strict=True))
+    """Every combination of `choices` (name of a setting -> values; none: the recommended one), no cell twice."""
+    chosen = {name: list(choices[name]) for name in VALUES if choices.get(name)}
+    cells: list[dict[str, Any]] = []
+    for values in product(*chosen.values()):
+        settings = dict(zip(chosen, values, strict=True))
         if settings.get("cfg_schedule") in ("constant", "ramp"):
             settings.pop("cfg_interval", None)
-        if settings not in found:
-            found.append(settings)
-    return found
+        if settings not in cells:
+            cells.append(settings)
+    return cells
 
 
 def label(settings: Mapping[str, Any]) -> str:
-    """The settings in words, as "steps 12, cfg 1.5"; "defaults" where none is given."""
+    """The settings in words, as "steps 12, cfg 1.5"; "defaults" where there are none."""
 
     def words(value: Any) -> str:
         if isinstance(value, (list, tuple)):
@@ -43,8 +43,8 @@ def label(settings: Mapping[str, Any]) -> str:
     return ", ".join(name if value is True else f"{name} {words(value)}" for name, value in named) or "defaults"
 
 
-def digest(model: AmusedModel) -> str:
-    """A fingerprint of a model: of some values of every weight, and of its recommended settings."""
+def model_digest(model: AmusedModel) -> str:
+    """Identifies a model: a hash of some values of every weight, and of its recommended settings."""
     content = hashlib.sha256(json.dumps(asdict(model.checkpoint.recommended)).encode())
     for part in (model.transformer, model.vq.module, model.text.module):
         for name, weight in part.state_dict().items():
@@ -53,35 +53,27 @@ def digest(model: AmusedModel) -> str:
     return content.hexdigest()[:16]
 
 
-class Cells:
-    """The files of a folder, one a cell. What was measured once, with the same model and settings, is not again."""
+class CellStore:
+    """A folder with a file for each cell. A cell with the same model and settings is measured only once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, key: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], bool]:
         """The stored result of `key`, or that of `measure()`, stored; and whether it was there."""
-        wanted = json.loads(json.dumps({**key, "version": VERSION}))
+        full_key = json.loads(json.dumps({**key, "version": VERSION}))
         path = self.path(key)
-        found = _read(path)
-        if found is not None and found.get("key") == wanted:
-            return found, True
-        result = {"key": wanted, **json.loads(json.dumps(measure()))}
-        write(path, json.dumps(result, indent=1) + "\n")
+        stored = _read(path)
+        if stored is not None and stored.get("key") == full_key:
+            return stored, True
+        result = {"key": full_key, **json.loads(json.dumps(measure()))}
+        write_text(path, json.dumps(result, indent=1) + "\n")
         return result, False
 
     def path(self, key: Mapping[str, Any]) -> Path:
         """The file of a cell."""
         content = hashlib.sha256(json.dumps({**key, "version": VERSION}, sort_keys=True).encode()).hexdigest()[:10]
         return self.folder / f"{key['task']}-{str(key['part']).replace(' ', '-')}-{content}.json"
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a text file that is whole or not there, whenever the run is stopped."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".tmp")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

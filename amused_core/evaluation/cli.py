@@ -37,20 +37,21 @@ def run(options: argparse.Namespace) -> int:
     """`amused eval`: measures a model and writes the report."""
     from ..lora.argument import split_lora
     from .cells import sweep
-    from .plan import TASKS, Plan
+    from .plan import EvaluationPlan
     from .prompts import SETS
     from .runner import evaluate
+    from .tasks import TASKS
 
     if options.reference not in (None, "diffusers"):
         raise AmusedError(f"--reference is {options.reference!r}; allowed is 'diffusers'.")
     fast = {"fast": True} if options.fast else {}
     settings = [{**cell, **fast} for cell in sweep(settings_of(options))]
-    given = options.tasks or (["text"] if len(settings) > 1 else list(TASKS))
-    plan = Plan(
+    tasks = options.tasks or (["text"] if len(settings) > 1 else list(TASKS))
+    plan = EvaluationPlan(
         model=options.model,
         output=Path(options.output),
         sets=list(dict.fromkeys(options.sets or SETS)),
-        tasks=list(dict.fromkeys(given)),
+        tasks=list(dict.fromkeys(tasks)),
         count=(FULL if options.full else QUICK) if options.count is None else options.count,
         settings=settings,
         seed=options.seed,

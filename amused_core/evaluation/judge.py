@@ -48,12 +48,12 @@ class Reading:
     def words(self, index: int) -> str:
         """One picture's reading in words, as "cat left, dog right; yellow"."""
         places = LAYOUTS[int(self.layout[index])]
-        found = [
+        named = [
             f"{THINGS[number].name if number >= 0 else 'nothing'} {place}"
             for number, place in zip(self.things[index].tolist(), places, strict=False)
         ]
         colour = int(self.background[index])
-        return f"{', '.join(found)}; {_BACKGROUND_NAMES[colour] if colour >= 0 else 'no clear background'}"
+        return f"{', '.join(named)}; {_BACKGROUND_NAMES[colour] if colour >= 0 else 'no clear background'}"
 
 
 def background_of(planes: Tensor) -> Tensor:
@@ -74,8 +74,8 @@ def background_of(planes: Tensor) -> Tensor:
     cells = look(planes).flatten(2)[..., frame.flatten()].transpose(1, 2)
     distance, nearest = torch.cdist(cells, colours.expand(len(planes), -1, -1)).min(-1)
     votes = torch.stack([((nearest == i) & (distance < reach)).float().mean(1) for i in range(len(colours))], 1)
-    share, found = votes.max(1)
-    return torch.where(share >= 0.5, found, -1)
+    share, colour = votes.max(1)
+    return torch.where(share >= 0.5, colour, -1)
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def _nearest(seen: Tensor, colour: int) -> tuple[Tensor, Tensor]:
     empty = (seen - flat).square().sum(1)
     whole = empty.flatten(1).sum(1)
     distances = []
-    found = torch.full((len(LAYOUTS), len(seen), 2), -1)
+    things = torch.full((len(LAYOUTS), len(seen), 2), -1)
     for number, places in enumerate(LAYOUTS):
         total = whole.clone()
         for column, name in enumerate(places):
@@ -107,10 +107,10 @@ def _nearest(seen: Tensor, colour: int) -> tuple[Tensor, Tensor]:
             nothing = empty[window].flatten(1).sum(1, keepdim=True)
             nearest, which = torch.cat([nothing, one], 1).min(1)
             total += nearest - nothing[:, 0]
-            found[number, :, column] = which - 1
+            things[number, :, column] = which - 1
         distances.append(total)
     layout = torch.stack(distances).argmin(0)
-    return layout, found[layout, torch.arange(len(seen))]
+    return layout, things[layout, torch.arange(len(seen))]
 
 
 def _window(place: Place) -> tuple[slice, slice]:

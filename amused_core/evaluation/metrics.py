@@ -17,12 +17,6 @@ _RESAMPLES = 1000
 _SEED = 7
 
 
-def psnr(output: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, float [B,...] in 0..1 twice -> [B]; at most 100."""
-    error = (output.clamp(0, 1) - target).square().flatten(1).mean(1)
-    return -10 * error.clamp_min(1e-10).log10()
-
-
 def wilson(right: int, count: int) -> tuple[float, float]:
     """The 95 % interval of a rate of `right` in `count` (Wilson 1927), both ends in 0..1."""
     if count < 1:

@@ -1,4 +1,4 @@
-"""What an evaluation is to measure, checked before it begins."""
+"""What an evaluation is to measure."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import AmusedError
 from ..model import AmusedModel
 from ..settings import VALUES
-from .prompts import SETS
-
-TASKS = ("text", "reconstruction", "inpainting", "variation", "diversity")
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What to measure.
 
     Attributes:
         model: path of a checkpoint; None is the model that ships here.
         output: folder of the report.
-        sets, tasks: names from `SETS` and `TASKS`.
+        sets, tasks: names from `prompts.SETS` and `tasks.TASKS`.
         count: pictures a cell.
         settings: arguments of `AmusedModel.generate`, one dict a cell.
         seed: of the prompts, and of the first picture.
@@ -44,21 +40,8 @@ class Plan:
     loras: tuple[tuple[str, float], ...] = ()
 
 
-def check(plan: Plan) -> None:
-    """Raises `AmusedError` for an unknown set or task, and for a count, batch or seed out of range."""
-    for what, names, allowed in (("--sets", plan.sets, tuple(SETS)), ("--tasks", plan.tasks, TASKS)):
-        for name in names:
-            if name not in allowed:
-                raise AmusedError(f"{what} is {name!r}; allowed are {', '.join(allowed)}.")
-    for what, value in (("--count", plan.count), ("--batch", plan.batch)):
-        if not 1 <= value <= 100_000:
-            raise AmusedError(f"{what} is {value}; allowed are whole numbers from 1 to 100000.")
-    if not 0 <= plan.seed < 2**32:
-        raise AmusedError(f"--seed is {plan.seed}; allowed are whole numbers from 0 to {2**32 - 1}.")
-
-
 def full_settings(model: AmusedModel, settings: dict[str, Any]) -> dict[str, Any]:
-    """`settings` with the model's own for the rest; refuses what `generate` would."""
+    """`settings` completed by the model's recommendation; raises what `generate` would."""
     inputs = {name: value for name, value in settings.items() if name not in VALUES}
     sampling = {name: value for name, value in settings.items() if name in VALUES}
     return model.request(prompt="", settings=sampling, **inputs).picture_settings(0)

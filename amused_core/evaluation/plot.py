@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files.figures import NO_MATPLOTLIB, make_figure, save_figure
 from .cells import label
 
 _MEASURES = (("object", "--", "o"), ("right", "-", "s"))
@@ -22,46 +23,36 @@ def save_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
     cells = [cell for cell in cells if cell["key"]["task"] == "text"]
     if not cells:
         return ""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return 'No plot: it needs matplotlib, which comes with `pip install "amused-image[train]"`.'
     sets = list(dict.fromkeys(cell["key"]["part"] for cell in cells))
-    figure = Figure(figsize=(4.5 * len(sets) + 1, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(4.5 * len(sets) + 1, 4)
+    if figure is None:
+        return NO_MATPLOTLIB
     panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
     names = list(dict.fromkeys(_name(cell) for cell in cells))
     for panel, part in zip(panels, sets, strict=True):
         for number, name in enumerate(names):
             rows = [cell["row"] for cell in cells if cell["key"]["part"] == part and _name(cell) == name]
             rows.sort(key=lambda row: row["passes"]["value"])
-            for measure, style, marker in _MEASURES:
-                _draw(panel, rows, measure, f"C{number % 10}", style, marker, f"{name}: {measure}")
+            for measure, line, marker in _MEASURES:
+                style = {"color": f"C{number % 10}", "linestyle": line, "marker": marker, "label": f"{name}: {measure}"}
+                _add_line(panel, rows, measure, **style)
         panel.set(title=part, xlabel="forward passes a picture", ylim=(-2, 102))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("% of pictures, 95 % intervals")
     panels[-1].legend(fontsize=6)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     return ""
 
 
-def _draw(
-    panel: Any, rows: list[Mapping[str, Any]], measure: str, colour: str, style: str, marker: str, text: str
-) -> None:
+def _add_line(panel: Any, rows: list[Mapping[str, Any]], measure: str, **style: Any) -> None:
     if not rows:
         return
     passes = [row["passes"]["value"] for row in rows]
-    values = [100 * row[measure]["value"] for row in rows]
-    reach = [
-        [max(0.0, 100 * (row[measure]["value"] - row[measure]["low"])) for row in rows],
-        [max(0.0, 100 * (row[measure]["high"] - row[measure]["value"])) for row in rows],
-    ]
-    panel.errorbar(
-        passes, values, reach, color=colour, linestyle=style, marker=marker, markersize=4, capsize=2, label=text
-    )
+    values, lows, highs = ([100 * row[measure][name] for row in rows] for name in ("value", "low", "high"))
+    below = [max(0.0, value - low) for value, low in zip(values, lows, strict=True)]
+    above = [max(0.0, high - value) for value, high in zip(values, highs, strict=True)]
+    panel.errorbar(passes, values, [below, above], markersize=4, capsize=2, **style)
 
 
 def _name(cell: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ _TURNS = ("large", "large", "large", "large", "corner", "pair")
 
 
 class Prompt(NamedTuple):
-    """What is asked, the scene that is meant, and what kind of prompt of its set it is."""
+    """The text, the scene that it asks for, and its kind within the set."""
 
     text: str
     scene: Scene

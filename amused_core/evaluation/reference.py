@@ -12,8 +12,8 @@ from torch import Generator
 
 from ..errors import AmusedError
 from ..model import AmusedModel
-from .drawing import Drawn, Tell, counted
-from .wanted import decoded
+from .generation import GeneratedImages, ProgressCallback, counted
+from .targets import decode_tokens
 
 _DEFAULTS: dict[str, Any] = {"cfg_schedule": "constant", "sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
@@ -37,7 +37,7 @@ def load_reference(path: Path) -> Any:
 
 
 def check_reference(settings: Mapping[str, Any]) -> None:
-    """Raises `AmusedError` where diffusers has nothing like a setting of a full set (`Drawn.settings`)."""
+    """Raises `AmusedError` where diffusers has nothing like a setting of a full set (`GeneratedImages.settings`)."""
     for name, only in _DEFAULTS.items():
         if settings.get(name, only) != only:
             raise AmusedError(f"--reference diffusers has no {name} {settings[name]!r}; allowed is {only!r}.")
@@ -51,9 +51,9 @@ def draw_reference(
     *,
     seed: int,
     batch: int,
-    tell: Tell | None = None,
-) -> Drawn:
-    """Draws `texts` as `drawing.draw` does with seeding "diffusers"; `settings` are those of its `Drawn`.
+    on_progress: ProgressCallback | None = None,
+) -> GeneratedImages:
+    """Draws `texts` as `generate_images` does with seeding "diffusers", with the `settings` of its result.
 
     The tokens are decoded by our VQ, which is diffusers' module as well.
     """
@@ -76,9 +76,9 @@ def draw_reference(
                 output_type="latent",
             )
             tokens.append(output.images)
-            if tell is not None:
-                tell(min(start + batch, len(texts)), len(texts))
+            if on_progress is not None:
+                on_progress(min(start + batch, len(texts)), len(texts))
     grids = torch.cat(tokens)
-    planes = decoded(model, grids)
+    planes = decode_tokens(model, grids)
     seconds = time.perf_counter() - began
-    return Drawn(planes, grids, counter.rows / len(texts), seconds / len(texts), dict(settings))
+    return GeneratedImages(planes, grids, counter.rows / len(texts), seconds / len(texts), dict(settings))

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..files.markdown import table
 from .cells import label
 
 _HEADINGS = {
     "judge": "The judge's own error",
-    "text": "Text to picture",
+    "text": "Text to image",
     "reconstruction": "VQ reconstruction",
     "inpainting": "Inpainting",
-    "variation": "Picture to picture",
+    "variation": "Image to image",
     "diversity": "Diversity over seeds",
 }
 _NOTES = {
     "judge": "What the judge says of pictures whose answer is known. *right* should be near 100 % down to the round "
     "trip through the VQ, and near 0 in the last two rows.",
-    "text": "*right* is the strict measure: everything as asked, and at most 3 dB below the VQ's own round trip of the "
-    "wanted picture. In brackets 95 % intervals. Seconds are a note: they depend on the machine and its load.",
+    "text": "*right* is the strict measure: everything as requested, and at most 3 dB below the VQ's own round trip of "
+    "the target. In brackets 95 % intervals. Seconds are a note: they depend on the machine and its load.",
 }
 _BRIEF = ("right", "object", "background", "relation", "PSNR", "PSNR in hole", "same tokens", "distinct pictures")
 
@@ -61,10 +62,10 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     for task, heading in _HEADINGS.items():
         cells = [cell for cell in report["cells"] if cell["key"]["task"] == task]
         if cells:
-            parts += [f"## {heading}", *([_NOTES[task]] if task in _NOTES else []), _table(_rows(task, cells))]
+            parts += [f"## {heading}", *([_NOTES[task]] if task in _NOTES else []), table(_rows(task, cells))]
     kinds = [row for cell in report["cells"] for row in _kinds(cell)]
     if kinds:
-        parts += ["## Text to picture, by kind of prompt", _table(kinds)]
+        parts += ["## Text to image, by kind of prompt", table(kinds)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -99,9 +100,3 @@ def _kinds(cell: Mapping[str, Any]) -> list[dict[str, str]]:
         }
         for kind, row in cell.get("kinds", {}).items()
     ]
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""Pictures to look at: a sheet of what was drawn, each with its prompt and what the judge says."""
+"""Contact sheets: pictures with their prompts and the verdict of the judge."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..files.writing import beside
 from ..small_world.scenes.layout import SIDE
 
 MARKS = {"right": (46, 160, 67), "nearest": (219, 171, 9), "wrong": (207, 34, 46), "": (140, 140, 140)}
@@ -33,5 +34,5 @@ def save_sheet(
         pen.rectangle((left, top + SIDE, left + SIDE - 1, top + SIDE + _BAR - 1), fill=MARKS[mark])
         lines = textwrap.wrap(caption, _LETTERS)[:_LINES]
         pen.text((left, top + SIDE + _BAR), "\n".join(lines), fill="black", font=font, spacing=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with beside(path) as partial:
+        sheet.save(partial, "PNG")

@@ -1,4 +1,4 @@
-"""What is right about a picture: what the judge read, compared with the scene that was asked for."""
+"""What is right about a picture: what the judge read, compared with the requested scene."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Verdict:
     """What is right about each picture, bool [B].
 
     Attributes:
-        object: exactly the wanted things are there, wherever.
-        background: its colour is the wanted one.
-        place: the layout is the wanted one: large, that corner, side by side, or above each other.
-        relation: each thing of a pair is where it was wanted; for one thing the same as `object` and `place`.
+        object: exactly the requested things are there, wherever.
+        background: its colour is the requested one.
+        place: the layout is the requested one: large, that corner, side by side, or above each other.
+        relation: each thing of a pair is where it was requested; for one thing the same as `object` and `place`.
     """
 
     object: Tensor
@@ -37,7 +37,7 @@ class Verdict:
 
 
 def verdict(reading: Reading, scenes: Sequence[Scene]) -> Verdict:
-    """Compares what was seen with what was wanted."""
+    """Compares readings with the requested scenes."""
     names = list(BACKGROUNDS)
     background = torch.tensor([names.index(scene.background) for scene in scenes])
     layout = torch.tensor([LAYOUTS.index(_layout(scene)) for scene in scenes])
@@ -57,7 +57,7 @@ def _layout(scene: Scene) -> tuple[str, ...]:
 
 
 def _things(scene: Scene) -> list[int]:
-    """Numbers of the wanted things, in the order of the layout's places; -1 where there is one thing only."""
+    """Numbers of the things, in the order of the layout's places; -1 where there is one thing only."""
     at = dict(zip(scene.places, scene.things, strict=True))
     numbers = [thing_index(at[place]) for place in _layout(scene)]
     return numbers + [-1] * (2 - len(numbers))

@@ -13,7 +13,7 @@ from ..errors import AmusedError
 ADAPTER = "default"
 
 
-def require(package: str) -> AmusedError:
+def missing_package(package: str) -> AmusedError:
     """The error for a package that training needs and that is not there."""
     return AmusedError(f"Training needs the package {package!r}; install it with: pip install {package}")
 
@@ -30,7 +30,7 @@ def add_lora(module: nn.Module, rank: int, alpha: float, targets: Sequence[str],
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora import LoraLayer
     except ImportError:
-        raise require("peft") from None
+        raise missing_package("peft") from None
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0, bias="none")
     module.requires_grad_(False)
     try:

@@ -31,7 +31,7 @@ def _add_kind(command: argparse.ArgumentParser, full: bool = False) -> None:
     add("--batch", type=int, metavar="N", help="examples at a time on each device")
     add("--accumulation", type=int, metavar="N", help="batches for one update")
     add("--warmup", type=int, metavar="N", help="steps to reach the learning rate")
-    add("--lr-schedule", metavar="constant|cosine", help="held, or falling to 0")
+    add("--lr-schedule", metavar="constant|cosine", help="constant, or falling to 0")
     if not full:
         add("--rank", type=int, metavar="N", help="of the LoRA")
         add("--alpha", type=float, metavar="X", help="the LoRA is scaled by alpha / rank")
@@ -42,8 +42,8 @@ def _add_kind(command: argparse.ArgumentParser, full: bool = False) -> None:
     add("--regions", type=float, metavar="X", help="share of masks that are one rectangle, for inpainting")
     add("--label-smoothing", type=float, metavar="X", help="of the cross entropy")
     add("--ema", type=float, metavar="X", help="decay of averaged weights; 0 for none")
-    add("--prior-prompts", nargs="+", metavar="T", help="prompts whose pictures the model shall go on to draw")
-    add("--prior-count", type=int, metavar="N", help="pictures that it draws of them before training")
+    add("--prior-prompts", nargs="+", metavar="T", help="prompts whose pictures the model is to keep drawing as before")
+    add("--prior-count", type=int, metavar="N", help="pictures of them to draw before training")
     add("--prior-weight", type=float, metavar="X", help="of their loss")
     add("--gradient-checkpointing", action="store_true", default=None, help="less memory, a third more time")
     add("--optimizer", metavar="adamw|adamw8bit", help="adamw8bit needs bitsandbytes")
@@ -61,8 +61,10 @@ def _add_kind(command: argparse.ArgumentParser, full: bool = False) -> None:
 def run(options: argparse.Namespace) -> int:
     """`amused train`: trains and says where the result is."""
     from ..model import load_model
-    from .presets import PRESETS, SETTING_NAMES, preset
-    from .run import Plan, Run
+    from .plan import TrainingPlan
+    from .prepare import prepare
+    from .presets import PRESETS, preset
+    from .settings import SETTING_NAMES
 
     for name, low in (("save_every", 1), ("sample_every", 0)):
         if getattr(options, name) < low:
@@ -76,24 +78,24 @@ def run(options: argparse.Namespace) -> int:
     changes: dict[str, Any] = {name: getattr(options, name, None) for name in SETTING_NAMES if name != "kind"}
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     settings = preset(options.preset, model.checkpoint.transformer_config, **changes)
-    plan = Plan(
+    plan = TrainingPlan(
         Path(options.data), options.caption, Path(options.output), options.save_every, options.sample_every,
         tuple(options.sample_prompts), options.width, options.height,
     )  # fmt: skip
-    job = Run(model, plan, settings)
-    if job.main:
-        print(job.report.text(), file=sys.stderr)
-    began, start = time.perf_counter(), len(job.trainer.losses)
+    training = prepare(model, plan, settings)
+    if training.main:
+        print(training.report.text(), file=sys.stderr)
+    began, start = time.perf_counter(), len(training.trainer.losses)
 
     def show(done: int, loss: float) -> None:
-        if job.main:
+        if training.main:
             left = (time.perf_counter() - began) / (done - start) * (settings.steps - done)
             print(f"\rstep {done}/{settings.steps}, loss {loss:.3f}, {left:.0f} s left   ", end="", file=sys.stderr)
 
     try:
-        path = job(show)
+        path = training.train(show)
     finally:
         print(file=sys.stderr)
-    if job.main:
-        print(f"{path} ({len(job.trainer.losses) - start} steps, {time.perf_counter() - began:.1f} s)")
+    if training.main:
+        print(f"{path} ({len(training.trainer.losses) - start} steps, {time.perf_counter() - began:.1f} s)")
     return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-from .checkpoint import put, put_text
+from ..files.figures import make_figure, save_figure
+from ..files.writing import write_text
 
 WINDOW = 25
 
@@ -22,21 +22,15 @@ def smoothed(losses: list[float], window: int = WINDOW) -> list[float]:
 def write_curve(folder: Path, losses: list[float]) -> None:
     """Writes `loss.csv`, and `loss.png` where matplotlib is installed."""
     rows = "".join(f"{step},{loss:.6f}\n" for step, loss in enumerate(losses, 1))
-    put_text(folder / "loss.csv", "step,loss\n" + rows)
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
+    write_text(folder / "loss.csv", "step,loss\n" + rows)
+    figure = make_figure(6, 3)
+    if figure is None:
         return
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = figure.subplots()
     steps = range(1, len(losses) + 1)
     axes.plot(steps, losses, color="#bbbbbb", linewidth=0.8)
     axes.plot(steps, smoothed(losses), label=f"mean of {WINDOW} steps")
     axes.set(xlabel="step", ylabel="loss")
     axes.legend()
     axes.grid(alpha=0.3)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=100, format="png")
-    put(folder / "loss.png", lambda beside: beside.write_bytes(picture.getvalue()))
+    save_figure(figure, folder / "loss.png", dpi=100)

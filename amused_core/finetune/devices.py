@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import AmusedError
-from .adapters import require
+from .adapters import missing_package
 
 
 def make_accelerator(precision: str, accumulation: int, cpu: bool) -> Any:
@@ -18,7 +18,7 @@ def make_accelerator(precision: str, accumulation: int, cpu: bool) -> Any:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
     except ImportError:
-        raise require("accelerate") from None
+        raise missing_package("accelerate") from None
     if AcceleratorState._shared_state:  # of an earlier run in this process, maybe in another precision
         AcceleratorState._reset_state(reset_partial_state=True)
     name = {"fp32": "no"}.get(precision, precision)

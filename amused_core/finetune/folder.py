@@ -1,4 +1,4 @@
-"""A folder of pictures with their captions beside them, and the report of what became of them."""
+"""A folder of pictures with their captions beside them, and the report on them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PICTURES = (
 
 
 @dataclass
-class Report:
-    """What became of the pictures: `left_out` and `changed` are pairs of a name and what happened."""
+class DatasetReport:
+    """How many pictures are used; `left_out` and `changed` are pairs of a name and the reason."""
 
     used: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -29,13 +29,13 @@ class Report:
         return "\n".join(lines)
 
 
-def pictures_in(folder: Path, report: Report) -> list[Path]:
+def pictures_in(folder: Path, report: DatasetReport) -> list[Path]:
     """The files that Pillow may read, by their names; other pictures, and folders with pictures, are reported."""
     endings = _readable()
     paths = sorted(folder.iterdir())
     files = [path for path in paths if path.is_file()]
-    found = [path for path in files if path.suffix.lower() in endings]
-    described = {path.stem for path in files if path.suffix in CAPTIONS} - {path.stem for path in found}
+    readable = [path for path in files if path.suffix.lower() in endings]
+    described = {path.stem for path in files if path.suffix in CAPTIONS} - {path.stem for path in readable}
     for path in files:
         ending = path.suffix.lower()
         if ending in endings or ending in CAPTIONS:
@@ -47,10 +47,10 @@ def pictures_in(folder: Path, report: Report) -> list[Path]:
     for path in paths:
         if path.is_dir() and any(file.suffix.lower() in endings for file in path.iterdir()):
             report.left_out.append((path.name, "it is a folder; pictures in it are not read"))
-    return found
+    return readable
 
 
-def caption_of(path: Path, caption: str | None, report: Report) -> str | None:
+def caption_of(path: Path, caption: str | None, report: DatasetReport) -> str | None:
     """What the text file beside a picture says, else `caption`; None, and reported, where there is neither."""
     beside = [file for ending in CAPTIONS if (file := path.with_suffix(ending)).is_file()]
     for other in beside[1:]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ..small_world.training.objective import mask_ratio, random_mask
+from ..sampling.training_masks import mask_ratio, random_mask
 
 
 def region_mask(height: int, width: int, ratio: float, generator: Generator) -> Tensor:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,33 @@ import torch
 from torch import Generator, Tensor
 
 from ..errors import AmusedError
-from ..small_world.training.progress import step_generator
-from . import checkpoint
-from .lessons import Lessons
+from ..files import training_state
+from ..sampling.step_generator import step_generator
+from .dataset import TokenDataset
 from .masking import masked_cross_entropy, sample_masks
 from .optimizer import learning_rate, make_optimizer
-from .presets import Settings
-from .student import Student, Texts
+from .settings import TrainingSettings
+from .trainable import CaptionEncoder, TrainableModel
 
 START = -1  # the generator's step for start values; from -2 down, the order of each pass over the examples
+STATE_KEY = "amused_training"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from.
+
+    Attributes:
+        examples: what to learn.
+        encode: turns captions into the inputs of the `TrainableModel`.
+        mask_id: the mask token.
+        prior: the model's own pictures, learnt beside the examples to preserve what it knows.
+    """
+
+    examples: TokenDataset
+    encode: CaptionEncoder
+    mask_id: int
+    prior: TokenDataset | None = None
 
 
 class Trainer:
@@ -31,33 +49,24 @@ class Trainer:
     A step depends on seed and number alone, so a run that goes on from a state is the same as one without a break.
 
     Args:
-        student: the prepared networks, from `make_student`.
-        texts: turns captions into what the student wants.
-        lessons: what to learn.
+        trainable: the prepared networks, from `make_trainable`.
+        data: what to learn.
         settings: how.
         accelerator: accelerate's, which brings devices, half precision and accumulation.
-        mask_id: the mask token.
-        prior: the model's own pictures, to hold on to.
 
     Attributes:
+        parameters: those that are trained.
+        ema: their running averages; empty without `settings.ema`.
         losses: of every step so far; `len(losses)` is their number.
     """
 
     def __init__(
-        self,
-        student: Student,
-        texts: Texts,
-        lessons: Lessons,
-        settings: Settings,
-        accelerator: Any,
-        mask_id: int,
-        prior: Lessons | None = None,
+        self, trainable: TrainableModel, data: TrainingData, settings: TrainingSettings, accelerator: Any
     ) -> None:
-        self.texts, self.lessons, self.settings = texts, lessons, settings
-        self.accelerator, self.mask_id, self.prior = accelerator, mask_id, prior
-        self.parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        self.trainable, self.data, self.settings, self.accelerator = trainable, data, settings, accelerator
+        self.parameters = [parameter for parameter in trainable.parameters() if parameter.requires_grad]
         self.inner_optimizer = make_optimizer(self.parameters, settings)
-        self.student, self.optimizer = accelerator.prepare(student, self.inner_optimizer)
+        self._prepared, self.optimizer = accelerator.prepare(trainable, self.inner_optimizer)
         self.ema = [parameter.detach().clone() for parameter in self.parameters] if settings.ema else []
         self.losses: list[float] = []
 
@@ -71,7 +80,7 @@ class Trainer:
         for group in self.inner_optimizer.param_groups:
             group["lr"] = learning_rate(number, settings)
         for turn in range(settings.accumulation):
-            with self.accelerator.accumulate(self.student):
+            with self.accelerator.accumulate(self._prepared):
                 loss = self._loss(number * settings.accumulation + turn)
                 losses.append(float(self.accelerator.gather(loss.detach()).mean()))
                 if not math.isfinite(losses[-1]):
@@ -94,39 +103,39 @@ class Trainer:
     def _loss(self, turn: int) -> Tensor:
         """The loss of one batch; each device draws its own."""
         devices = self.accelerator.num_processes
-        place = turn * devices + self.accelerator.process_index
-        generator = step_generator(self.settings.seed, place)
-        parts = [self._batch(self.lessons, place, self.settings.drop_text, generator)]
-        if self.prior is not None:
-            parts.append(self._batch(self.prior, place, 0.0, generator))
-        names, *rest = zip(*parts, strict=True)
-        tokens, micro, masks = (torch.cat(tensors).to(self.accelerator.device) for tensors in rest)
-        captions = [caption for some in names for caption in some]
-        text = tuple(tensor.to(self.accelerator.device) for tensor in self.texts(captions))
-        logits = self.student(tokens.masked_fill(masks, self.mask_id), micro, text)
+        position = turn * devices + self.accelerator.process_index
+        generator = step_generator(self.settings.seed, position)
+        parts = [self._batch(self.data.examples, position, self.settings.drop_text, generator)]
+        if self.data.prior is not None:
+            parts.append(self._batch(self.data.prior, position, 0.0, generator))
+        captions, *tensors = zip(*parts, strict=True)
+        tokens, micro, masks = (torch.cat(pieces).to(self.accelerator.device) for pieces in tensors)
+        text = tuple(piece.to(self.accelerator.device) for piece in self.data.encode(sum(captions, [])))
+        logits = self._prepared(tokens.masked_fill(masks, self.data.mask_id), micro, text)
         count, smoothing = self.settings.batch, self.settings.label_smoothing
         loss = masked_cross_entropy(logits[:count], tokens[:count], masks[:count], smoothing)
-        if self.prior is None:
+        if self.data.prior is None:
             return loss
-        held = masked_cross_entropy(logits[count:], tokens[count:], masks[count:], smoothing)
-        return loss + self.settings.prior_weight * held
+        prior_loss = masked_cross_entropy(logits[count:], tokens[count:], masks[count:], smoothing)
+        return loss + self.settings.prior_weight * prior_loss
 
-    def _batch(self, lessons: Lessons, place: int, drop: float, generator: Generator) -> tuple[Any, ...]:
-        """Captions (empty with probability `drop`), tokens, micro-conditioning and masks of the batch at `place`."""
-        chosen = self._order(lessons, place)
-        dropped = (torch.rand(len(chosen), generator=generator) < drop).tolist()
-        captions = ["" if gone else lessons.captions[i] for i, gone in zip(chosen, dropped, strict=True)]
-        grid = lessons.tokens.shape[1:]
-        masks = sample_masks(len(chosen), *grid, self.settings.regions, generator)
-        return captions, lessons.tokens[chosen], lessons.micro[chosen], masks
+    def _batch(self, dataset: TokenDataset, position: int, drop: float, generator: Generator) -> tuple[Any, ...]:
+        """Captions (empty with probability `drop`), tokens, micro-conditioning and masks of the batch at `position`."""
+        indices = self._order(dataset, position)
+        dropped = (torch.rand(len(indices), generator=generator) < drop).tolist()
+        captions = ["" if gone else dataset.captions[i] for i, gone in zip(indices, dropped, strict=True)]
+        masks = sample_masks(len(indices), *dataset.tokens.shape[1:], self.settings.regions, generator)
+        return captions, dataset.tokens[indices], dataset.micro[indices], masks
 
-    def _order(self, lessons: Lessons, place: int) -> list[int]:
-        """Which examples the batch at `place` has: all once, shuffled, before any comes again."""
-        first, total = place * self.settings.batch, len(lessons)
-        places = range(first, first + self.settings.batch)
-        shuffled = {at // total: step_generator(self.settings.seed, -2 - at // total) for at in places}
-        passes = {number: torch.randperm(total, generator=chance).tolist() for number, chance in shuffled.items()}
-        return [passes[at // total][at % total] for at in places]
+    def _order(self, dataset: TokenDataset, position: int) -> list[int]:
+        """Indices of the examples in the batch at `position`: all once, shuffled, before any comes again."""
+        first, total = position * self.settings.batch, len(dataset)
+        epochs = [divmod(number, total) for number in range(first, first + self.settings.batch)]
+        shuffled = {
+            epoch: torch.randperm(total, generator=step_generator(self.settings.seed, -2 - epoch)).tolist()
+            for epoch in {epoch for epoch, _ in epochs}
+        }
+        return [shuffled[epoch][index] for epoch, index in epochs]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -134,32 +143,31 @@ class Trainer:
         if not self.ema:
             yield
             return
-        own = [parameter.detach().clone() for parameter in self.parameters]
-        self._put(self.ema)
+        live = [parameter.detach().clone() for parameter in self.parameters]
+        self._assign(self.ema)
         try:
             yield
         finally:
-            self._put(own)
+            self._assign(live)
 
     @torch.no_grad()
-    def _put(self, values: list[Tensor]) -> None:
+    def _assign(self, values: list[Tensor]) -> None:
         for parameter, value in zip(self.parameters, values, strict=True):
             parameter.copy_(value)
 
     def save(self, path: Path) -> None:
         """Writes everything that the run needs to go on."""
-        state, numbers = checkpoint.optimizer_state(self.inner_optimizer)
-        tensors = checkpoint.numbered("weight", self.parameters) | checkpoint.numbered("ema", self.ema)
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in state.items()}
+        state, numbers = training_state.optimizer_state(self.inner_optimizer)
+        tensors = training_state.add_prefix("weight", self.parameters) | training_state.add_prefix("ema", self.ema)
         scaler = self.accelerator.scaler
         about = {
             "losses": self.losses,
             "settings": asdict(self.settings),
-            "lessons": self.lessons.digest(),
+            "lessons": self.data.examples.digest(),  # the key of earlier versions' states
             "numbers": numbers,
             "scaler": None if scaler is None else scaler.state_dict(),
         }
-        checkpoint.put_state(path, tensors, about)
+        training_state.save_state(path, tensors | state, about, STATE_KEY)
 
     def load(self, path: Path) -> None:
         """Goes on from what `save` wrote.
@@ -167,24 +175,25 @@ class Trainer:
         Raises:
             AmusedError: another run: other settings, other pictures or captions, another model.
         """
-        tensors, about = checkpoint.get_state(path)
-        _check_same(path, about, self)
-        checkpoint.fill(self.parameters, "weight", tensors)
-        checkpoint.fill(self.ema, "ema", tensors)
-        checkpoint.restore_optimizer(self.inner_optimizer, checkpoint.below("optimizer", tensors), about["numbers"])
+        tensors, about = training_state.load_state(path, STATE_KEY)
+        self._check_same(path, about)
+        training_state.copy_into(self.parameters, "weight", tensors)
+        training_state.copy_into(self.ema, "ema", tensors)
+        training_state.restore_optimizer(self.inner_optimizer, tensors, about["numbers"])
         if about["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(about["scaler"])
         self.losses = list(about["losses"])
 
-
-def _check_same(path: Path, about: dict[str, Any], trainer: Trainer) -> None:
-    hint = "go on with what it was begun with, or choose another output folder."
-    new = json.loads(json.dumps(asdict(trainer.settings)))
-    if trainer.settings.lr_schedule == "constant":
-        new["steps"] = about["settings"].get("steps")  # a run may be made longer
-    for name, value in new.items():
-        old = about["settings"].get(name)
-        if old != value:
-            raise AmusedError(f"The run in {str(path.parent)!r} was begun with {name} {old!r}, not {value!r}; {hint}")
-    if about["lessons"] != trainer.lessons.digest():
-        raise AmusedError(f"The run in {str(path.parent)!r} was begun with other pictures or captions; {hint}")
+    def _check_same(self, path: Path, about: dict[str, Any]) -> None:
+        """Raises `AmusedError` unless `about` describes a run with these settings and examples."""
+        message = f"The run in {str(path.parent)!r} was begun with"
+        hint = "go on with what it was begun with, or choose another output folder."
+        settings = json.loads(json.dumps(asdict(self.settings)))
+        if self.settings.lr_schedule == "constant":
+            settings["steps"] = about["settings"].get("steps")  # a run may be made longer
+        for name, value in settings.items():
+            old = about["settings"].get(name)
+            if old != value:
+                raise AmusedError(f"{message} {name} {old!r}, not {value!r}; {hint}")
+        if about["lessons"] != self.data.examples.digest():
+            raise AmusedError(f"{message} other pictures or captions; {hint}")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ...amused_core.errors import AmusedError
-from ...amused_core.finetune.data import fit
-from ...amused_core.finetune.lessons import Lessons
-from ...amused_core.finetune.presets import Settings
+from ...amused_core.finetune.dataset import TokenDataset
+from ...amused_core.finetune.examples import fit
+from ...amused_core.finetune.settings import TrainingSettings
 from ...amused_core.networks.encoded_prompt import AESTHETIC_SCORE
 from ...amused_core.networks.text import TextEmbedding
 from . import conditioning, guards, latents, pictures, sampling
@@ -26,7 +26,7 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def learnt(vae: Any, image: Tensor, text: str, facts: Any) -> Lessons:
+def learnt(vae: Any, image: Tensor, text: str, facts: Any) -> TokenDataset:
     """An IMAGE and its captions, one for all or a line for each, brought to the size that the model likes best.
 
     Raises:
@@ -53,7 +53,7 @@ def learnt(vae: Any, image: Tensor, text: str, facts: Any) -> Lessons:
     tokens = codes_to_tokens(codes, facts.codebook_size).cpu()
     micro = torch.tensor([[size.width, size.height, *crop, AESTHETIC_SCORE]], dtype=torch.float32)
     captions = captions * len(tokens) if len(captions) == 1 else captions
-    return Lessons(tokens, tuple(captions), micro.repeat(len(tokens), 1))
+    return TokenDataset(tokens, tuple(captions), micro.repeat(len(tokens), 1))
 
 
 def embed(clip: Any, caption: str) -> TextEmbedding:
@@ -62,7 +62,7 @@ def embed(clip: Any, caption: str) -> TextEmbedding:
     return TextEmbedding(hidden.cpu(), more["pooled_output"].cpu())
 
 
-def drawn(model: Any, clip: Any, settings: Settings, facts: Any) -> Lessons:
+def drawn(model: Any, clip: Any, settings: TrainingSettings, facts: Any) -> TokenDataset:
     """`settings.prior_count` pictures that the graph's model draws of the prior prompts, without guidance."""
     count, size = settings.prior_count, facts.recommended
     captions = [settings.prior_prompts[i % len(settings.prior_prompts)] for i in range(count)]
@@ -75,9 +75,9 @@ def drawn(model: Any, clip: Any, settings: Settings, facts: Any) -> Lessons:
             drawn = sampling.sample_latent(model, latent, prompt, prompt, settings={"cfg": 1.0}, **run)["samples"]
             tokens.append(codes_to_tokens(drawn, facts.codebook_size).cpu())
     micro = torch.tensor([[size.width, size.height, 0, 0, AESTHETIC_SCORE]], dtype=torch.float32)
-    return Lessons(torch.cat(tokens), tuple(sorted(captions, key=captions.index)), micro.repeat(count, 1))
+    return TokenDataset(torch.cat(tokens), tuple(sorted(captions, key=captions.index)), micro.repeat(count, 1))
 
 
-def usable(lessons: Lessons) -> Lessons:
+def usable(lessons: TokenDataset) -> TokenDataset:
     """A copy whose tensors autograd may keep: ComfyUI makes them in inference mode."""
-    return Lessons(lessons.tokens.clone(), lessons.captions, lessons.micro.clone())
+    return TokenDataset(lessons.tokens.clone(), lessons.captions, lessons.micro.clone())

@@ -12,18 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...amused_core.finetune.checkpoint import put_tensors
+from ...amused_core.files.writing import write_tensors
 from ...amused_core.finetune.devices import make_accelerator
-from ...amused_core.finetune.export import lora_metadata, student_lora
+from ...amused_core.finetune.export import lora_metadata, lora_tensors
 from ...amused_core.finetune.presets import preset
-from ...amused_core.finetune.student import FrozenTexts, Student, make_student
-from ...amused_core.finetune.trainer import START, Trainer
+from ...amused_core.finetune.trainable import EmbeddedCaptions, make_trainable
+from ...amused_core.finetune.trainer import START, Trainer, TrainingData
 from ...amused_core.networks.predictor import module_predictor
 from ...amused_core.networks.text import TextEmbedding
 from ...amused_core.sampling import loop as core
 from ...amused_core.sampling.randomness import PerImageDraws
 from ...amused_core.sampling.schedule import Schedule
-from ...amused_core.small_world.training.progress import step_generator
+from ...amused_core.sampling.step_generator import step_generator
 from . import guards, lessons, output
 from .latent_format import tokens_to_codes
 
@@ -44,7 +44,7 @@ def train_lora(
         prior: prompts, one a line, that the model shall go on to draw as it does.
         name: of the preset.
         preview_every: steps from one preview to the next; 0: none.
-        changes: settings of `Settings`; 0 and "" are the preset's.
+        changes: settings of `TrainingSettings`; 0 and "" are the preset's.
 
     Returns:
         MODEL with the LoRA, its weights in diffusers' format, the losses, and the number of steps.
@@ -65,17 +65,20 @@ def train_lora(
     with torch.inference_mode(False), torch.enable_grad():
         network = facts.family.transformer(config, device="meta")
         network.load_state_dict({key: value.clone().float() for key, value in weights.items()}, assign=True)
-        texts = FrozenTexts({caption: TextEmbedding(*(x.clone() for x in entry)) for caption, entry in table.items()})
+        texts = EmbeddedCaptions(
+            {caption: TextEmbedding(*(x.clone() for x in entry)) for caption, entry in table.items()}
+        )
         wanted, held = lessons.usable(wanted), None if held is None else lessons.usable(held)
-        student = make_student(network, None, settings, step_generator(settings.seed, START))
-        trainer = Trainer(student, texts, wanted, settings, accelerator, facts.mask_token_id, held)
+        trainable = make_trainable(network, None, settings, step_generator(settings.seed, START))
+        data = TrainingData(wanted, texts, facts.mask_token_id, held)
+        trainer = Trainer(trainable, data, settings, accelerator)
         try:
-            _run(trainer, student, vae, facts, preview_every)
+            _run(trainer, vae, facts, preview_every)
         except comfy.model_management.InterruptProcessingException:
-            _keep(trainer, student, facts.name)
+            _keep(trainer, facts.name)
             raise
         with trainer.averaged():
-            lora = student_lora(student)
+            lora = lora_tensors(trainable)
     return _with_lora(model, lora), lora, {"loss": trainer.losses}, len(trainer.losses)
 
 
@@ -88,39 +91,40 @@ def _weights(model: Any) -> dict[str, Tensor]:
     return weights
 
 
-def _run(trainer: Trainer, student: Student, vae: Any, facts: Any, preview_every: int) -> None:
+def _run(trainer: Trainer, vae: Any, facts: Any, preview_every: int) -> None:
     total = trainer.settings.steps
     bar = comfy.utils.ProgressBar(total)
     for done in range(1, total + 1):
         comfy.model_management.throw_exception_if_processing_interrupted()
         trainer.step()
         due = preview_every and (done % preview_every == 0 or done == total)
-        bar.update_absolute(done, total, _preview(trainer, student, vae, facts) if due else None)
+        bar.update_absolute(done, total, _preview(trainer, vae, facts) if due else None)
 
 
 @torch.no_grad()
-def _preview(trainer: Trainer, student: Student, vae: Any, facts: Any) -> tuple[str, Image.Image, int]:
+def _preview(trainer: Trainer, vae: Any, facts: Any) -> tuple[str, Image.Image, int]:
     """What the first caption draws by now, always from the same seed."""
     device, size, mask = trainer.accelerator.device, facts.recommended, facts.mask_token_id
-    dtype = student.transformer.encoder_proj.weight.dtype
-    text = TextEmbedding(*(x.to(device, dtype) for x in trainer.texts(trainer.lessons.captions[:1])))
-    predict = module_predictor(student.transformer, text, None, trainer.lessons.micro[:1].to(device), 1.0)
+    transformer, data = trainer.trainable.transformer, trainer.data
+    dtype = transformer.encoder_proj.weight.dtype
+    text = TextEmbedding(*(x.to(device, dtype) for x in data.encode(data.examples.captions[:1])))
+    predict = module_predictor(transformer, text, None, data.examples.micro[:1].to(device), 1.0)
     schedule = Schedule.named(size.schedule, size.steps)
-    grid = torch.full((1, *trainer.lessons.tokens.shape[1:]), mask, device=device)
+    grid = torch.full((1, *data.examples.tokens.shape[1:]), mask, device=device)
     more = {"mask_token_id": mask, "temperature": size.temperature}
     tokens = core.sample(grid, predict, schedule, PerImageDraws([0]), **more)
     picture = vae.decode(tokens_to_codes(tokens, facts.codebook_size))[0]
     return "JPEG", Image.fromarray((picture.cpu() * 255).round().byte().numpy()), PREVIEW_SIDE
 
 
-def _keep(trainer: Trainer, student: Student, base: str) -> None:
+def _keep(trainer: Trainer, base: str) -> None:
     """Writes what was learnt before the user stopped the run."""
     if not trainer.losses:
         return
     path = output.numbered(STOPPED, ".safetensors")
-    about = lora_metadata(base, trainer.settings, len(trainer.losses), trainer.lessons.captions)
+    about = lora_metadata(base, trainer.settings, len(trainer.losses), trainer.data.examples.captions)
     with trainer.averaged():
-        put_tensors(path, student_lora(student), about)
+        write_tensors(path, lora_tensors(trainer.trainable), about)
     logger.warning("aMUSEd: stopped after %s steps; what was learnt is in %s", len(trainer.losses), path)
 
 

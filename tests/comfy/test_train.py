@@ -76,15 +76,16 @@ def test_it_is_what_the_core_learns(comfy, tmp_path):
     from PIL import Image
 
     from amused_core import load_model
-    from amused_core.finetune.presets import Settings
-    from amused_core.finetune.run import Plan, Run
+    from amused_core.finetune.plan import TrainingPlan
+    from amused_core.finetune.prepare import prepare
+    from amused_core.finetune.settings import TrainingSettings
 
     array = (graphs.picture()[0] * 255).round().byte()
     Image.fromarray(array.numpy()).save(tmp_path / "x.png")
     name = comfy.models / "amused" / "tiny"
-    settings = Settings(steps=4, learning_rate=0.01, rank=4, batch=2, seed=3, targets=_targets())
-    job = Run(load_model(name), Plan(tmp_path / "x.png", TEXT, tmp_path / "run"), settings)
-    file = load_file(job())
+    settings = TrainingSettings(steps=4, learning_rate=0.01, rank=4, batch=2, seed=3, targets=_targets())
+    training = prepare(load_model(name), TrainingPlan(tmp_path / "x.png", TEXT, tmp_path / "run"), settings)
+    file = load_file(training.train())
     lora = comfy.run((train(comfy, graphs.load(comfy), comfy.give(array[None].float() / 255)), 1))
     assert file.keys() == lora.keys()
     for key, value in file.items():

@@ -117,9 +117,11 @@ def test_a_tokenizer_without_offsets(model: AmusedModel, folder: Path) -> None:
 
 def test_a_long_caption_is_in_the_report(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft", reason="the extra 'train' is not installed")
-    from amused_core.finetune.presets import Settings
-    from amused_core.finetune.run import Plan, Run
+    from amused_core.finetune.plan import TrainingPlan
+    from amused_core.finetune.prepare import prepare
+    from amused_core.finetune.settings import TrainingSettings
 
     Image.new("RGB", (32, 32)).save(tmp_path / "x.png")
-    Run(load_model(folder), Plan(tmp_path / "x.png", LONG, tmp_path / "out"), Settings(steps=1, batch=1, rank=2))
+    plan = TrainingPlan(tmp_path / "x.png", LONG, tmp_path / "out")
+    prepare(load_model(folder), plan, TrainingSettings(steps=1, batch=1, rank=2))
     assert SENTENCE in (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")

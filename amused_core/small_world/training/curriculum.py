@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from ...sampling.step_generator import step_generator
 from ..scenes.layout import RELATIONS, Scene
 from ..scenes.splits import held_out, random_scene
 from ..scenes.sprites import thing_index
-from .progress import step_generator
 
 _LOSS_DECAY = 0.9
 _NEW_THING = 2.0  # difficulty of a thing not yet seen, in units of the mean

@@ -19,6 +19,7 @@ from ..scenes.layout import LARGE_SIDE
 from ..scenes.sprites import SHEET, SHEET_COLUMNS
 from ..scenes.things import THINGS
 
+FONT_OPTION = {"help": "path of NotoColorEmoji.ttf"}
 _FONT_SIZE = 109  # the only bitmap size in the font
 _FONT_FOLDERS = ("/usr/share/fonts/truetype/noto", "/usr/share/fonts/noto", "/usr/local/share/fonts")
 _EMOJI_RANGES = ((0x2600, 0x27BF), (0x1F300, 0x1F64F), (0x1F680, 0x1F6FF), (0x1F7E0, 0x1F7EB), (0x1F900, 0x1FAFF))
@@ -101,7 +102,7 @@ def write_sheet(pictures: Tensor, path: Path = SHEET) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw every thing of the word list from the font, check them, and write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
+    parser.add_argument("--font", **FONT_OPTION)
     parser.add_argument("--output", type=Path, default=SHEET)
     args = parser.parse_args(argv)
     pictures = render_all([thing.glyph for thing in THINGS], find_font(args.font))

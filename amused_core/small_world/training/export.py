@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from ...files.writing import beside
 from ...networks.uvit import UVit
 from .masked import MaskedTrainer
 from .networks import MASK_ID
@@ -33,34 +33,34 @@ def recommendation(cfg: float, side: int = 128) -> dict[str, Any]:
     return {"name": NAME, "recommended": settings}
 
 
-def write_folder(
-    folder: Path,
-    vqvae: nn.Module,
-    transformer: UVit,
-    text_encoder: nn.Module,
-    tokenizer: Any,
-    mask_id: int,
-    cfg: float,
-) -> None:
+class Parts(NamedTuple):
+    """The trained parts of a model."""
+
+    vqvae: nn.Module
+    transformer: UVit
+    text_encoder: nn.Module
+    tokenizer: Any
+
+
+def write_folder(folder: Path, parts: Parts, mask_id: int, cfg: float) -> None:
     """Write a diffusers folder in half precision, file by file, so that a reader never meets half a file."""
     from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel
 
-    twin = UVit2DModel(**asdict(transformer.config))
-    twin.load_state_dict(transformer.state_dict())
-    pipeline = AmusedPipeline(vqvae, tokenizer, text_encoder, twin, AmusedScheduler(mask_token_id=mask_id))
+    transformer = UVit2DModel(**asdict(parts.transformer.config))
+    transformer.load_state_dict(parts.transformer.state_dict())
+    scheduler = AmusedScheduler(mask_token_id=mask_id)
+    pipeline = AmusedPipeline(parts.vqvae, parts.tokenizer, parts.text_encoder, transformer, scheduler)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         fresh = Path(name)
         pipeline.to(torch.float16).save_pretrained(fresh)
         _runs_in_fp32(fresh / "text_encoder" / "config.json")
-        save_tokenizer(tokenizer, fresh / "tokenizer")
-        settings = recommendation(cfg, vqvae.config.sample_size)
+        save_tokenizer(parts.tokenizer, fresh / "tokenizer")
+        settings = recommendation(cfg, parts.vqvae.config.sample_size)
         (fresh / "amused.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         for source in sorted(path for path in fresh.rglob("*") if path.is_file()):
-            target = folder / source.relative_to(fresh)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
-            target.chmod(0o644)
+            with beside(folder / source.relative_to(fresh)) as partial:
+                source.replace(partial)
 
 
 def _runs_in_fp32(config: Path) -> None:
@@ -82,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer.use_ema()
     refined = args.run / "vq-refined.safetensors"
     vqvae = load_refined(refined) if refined.exists() else load_vq(args.run / "vq.safetensors")
-    parts = (vqvae, trainer.transformer.eval(), trainer.text_encoder.eval(), trainer.tokenizer)
-    write_folder(args.output, *parts, MASK_ID, args.cfg)
+    parts = Parts(vqvae, trainer.transformer.eval(), trainer.text_encoder.eval(), trainer.tokenizer)
+    write_folder(args.output, parts, MASK_ID, args.cfg)
     size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())
     print(f"{args.output}: step {trainer.step_count}, {size / 1e6:.1f} MB")
 

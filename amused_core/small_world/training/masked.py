@@ -5,35 +5,29 @@ python -m amused_core.small_world.training.masked --run RUN [--minutes 60 | --st
 
 from __future__ import annotations
 
-import argparse
 import copy
 import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
+from ...files import training_state
+from ...sampling.step_generator import step_generator
 from ..scenes.captions import caption, words
 from ..scenes.layout import Scene
 from ..scenes.splits import random_scene
 from ..scenes.things import THINGS
-from .checkpoints import (
-    load_checkpoint,
-    load_module,
-    load_optimizer,
-    module_tensors,
-    optimizer_tensors,
-    save_checkpoint,
-)
 from .curriculum import Curriculum
-from .networks import MASK_ID, TEXT_CONFIG, TRANSFORMER_CONFIG, build_text_encoder, build_transformer, parameter_groups
+from .networks import ModelConfig, build_text_encoder, build_transformer, parameter_groups
 from .objective import ALL_SHARE, PAIR_ALL_SHARE, code_weights, masked_loss, sample_masks
-from .progress import Log, progress_bar, step_generator
-from .reading import Echo, facts
+from .progress import TrainingLog, parse_options, train
+from .text_encoder import PaddingLoss, ordered_things
 from .tokenizer import MAX_LENGTH, build_tokenizer
 from .tokens import SceneTokens
 
@@ -58,32 +52,45 @@ def _sharing_copy(module: nn.Module) -> nn.Module:
     return twin
 
 
-def _backward(
-    transformer: nn.Module,
-    text: nn.Module,
-    ids: Tensor,
-    micro: Tensor,
-    inputs: Tensor,
-    target: Tensor,
-    wanted: Tensor,
-    weights: Tensor,
-    echo: Echo | None,
-    end: int,
-    bf16: bool,
-) -> tuple[float, float, list[float]]:
-    """Fresh gradients of the loss on one shard; text goes in as aMUSEd's pipeline puts it in.
+class Batch(NamedTuple):
+    """Caption ids `[B, L]`, micro-conditioning `[B, 5]`, masked and right tokens `[B, h, w]`, `ordered_things`."""
 
-    Returns the loss, the accuracy, and the loss of every picture.
-    """
-    for module in (transformer, text):
-        module.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        output = text(ids, output_hidden_states=True)
-        logits = transformer(inputs, output.hidden_states[-2], output.text_embeds, micro)
-    loss, each, accuracy = masked_loss(logits, target, inputs != target, weights)
-    reading = 0.0 if echo is None else echo(output.hidden_states[-2], ids, end, wanted)[0]
-    (loss + _READING_WEIGHT * reading).backward()
-    return float(loss.detach()), accuracy, each.tolist()
+    ids: Tensor
+    micro: Tensor
+    masked: Tensor
+    target: Tensor
+    order: Tensor
+
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in `parts` pieces."""
+        return [Batch(*pieces) for pieces in zip(*(tensor.chunk(parts) for tensor in self), strict=True)]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss on a batch: weights of the codes `[K]`, the padding's target and the id that pads, and the precision."""
+
+    weights: Tensor
+    padding_loss: PaddingLoss | None
+    end: int
+    bf16: bool
+
+    def backward(self, models: tuple[nn.Module, nn.Module], batch: Batch) -> tuple[float, float, list[float]]:
+        """Fresh gradients of U-ViT and text encoder on one batch; text goes in as aMUSEd's pipeline puts it in.
+
+        Returns the loss, the accuracy, and the loss of every picture.
+        """
+        transformer, text = models
+        for module in models:
+            module.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            output = text(batch.ids, output_hidden_states=True)
+            hidden = output.hidden_states[-2]
+            logits = transformer(batch.masked, hidden, output.text_embeds, batch.micro)
+        loss, each, accuracy = masked_loss(logits, batch.target, batch.masked != batch.target, self.weights)
+        reading = self.padding_loss(hidden, batch.ids, self.end, batch.order)[0] if self.padding_loss else 0.0
+        (loss + _READING_WEIGHT * reading).backward()
+        return float(loss.detach()), accuracy, each.tolist()
 
 
 class MaskedTrainer:
@@ -96,28 +103,27 @@ class MaskedTrainer:
     def __init__(
         self,
         tokens: SceneTokens,
+        config: ModelConfig = ModelConfig(),  # noqa: B008 (frozen)
+        *,
         batch: int = 24,
         seed: int = 0,
-        transformer_config: dict[str, Any] = TRANSFORMER_CONFIG,
-        text_config: dict[str, Any] = TEXT_CONFIG,
-        mask_id: int = MASK_ID,
         workers: int = 1,
         bf16: bool = False,
     ) -> None:
-        self.tokens, self.batch, self.seed, self.mask_id, self.bf16 = tokens, batch, seed, mask_id, bf16
+        self.tokens, self.config, self.batch, self.seed, self.bf16 = tokens, config, batch, seed, bf16
         self.tokenizer = build_tokenizer(words())
         generator = step_generator(seed, -1)
-        self.transformer = build_transformer(generator, transformer_config).train()
-        self.text_encoder = build_text_encoder(self.tokenizer, generator, text_config).train()
+        self.transformer = build_transformer(generator, config.transformer).train()
+        self.text_encoder = build_text_encoder(self.tokenizer, generator, config.text_encoder).train()
         groups = parameter_groups(self.transformer) + [{"params": list(self.text_encoder.parameters()), "scale": 1.0}]
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
         self.curriculum = Curriculum(len(THINGS), seed)
-        self.rarity = self._rarity(transformer_config["codebook_size"])
+        self.rarity = self._rarity(config.transformer["codebook_size"])
         models = (self.transformer, self.text_encoder)
         self.copies = [models, *(tuple(map(_sharing_copy, models)) for _ in range(workers - 1))]
-        self.echo: Echo | None = None
+        self.padding_loss: PaddingLoss | None = None
         self.workers, self.pool = workers, ThreadPoolExecutor(workers)
         self.step_count, self.seen, self.seconds = 0, 0, 0.0
 
@@ -134,11 +140,11 @@ class MaskedTrainer:
         scenes = self.curriculum.draw(self.batch, self.step_count, progress, generator)
         batch = self._batch(scenes, generator)
         weights = self.rarity ** max(0.0, 1 - 2 * progress)  # even out in the first half of the run
-        shards = zip(*(tensor.chunk(self.workers) for tensor in batch), strict=True)
-        fixed = (weights, self.echo, self.tokenizer.eos_token_id, self.bf16)
-        first, *others = [(*twin, *shard, *fixed) for twin, shard in zip(self.copies, shards, strict=True)]
-        jobs = [self.pool.submit(_backward, *arguments) for arguments in others]
-        losses, accuracies, each = zip(_backward(*first), *(job.result() for job in jobs), strict=True)
+        objective = Objective(weights, self.padding_loss, self.tokenizer.eos_token_id, self.bf16)
+        first, *others = zip(self.copies, batch.split(self.workers), strict=True)
+        futures = [self.pool.submit(objective.backward, *shard) for shard in others]
+        results = [objective.backward(*first), *(future.result() for future in futures)]
+        losses, accuracies, each = zip(*results, strict=True)
         self._update(learning_rate_factor(self.step_count, progress))
         self.curriculum.learn(scenes, [loss for part in each for loss in part])
         self.seen += self.batch
@@ -146,8 +152,7 @@ class MaskedTrainer:
         self.seconds += time.monotonic() - started
         return {"loss": sum(losses) / len(losses), "accuracy": sum(accuracies) / len(accuracies)}
 
-    def _batch(self, scenes: Sequence[Scene], generator: Generator) -> tuple[Tensor, ...]:
-        """`(caption ids, micro-conditioning, masked tokens, right tokens, facts)`."""
+    def _batch(self, scenes: Sequence[Scene], generator: Generator) -> Batch:
         texts = [caption(scene, generator) for scene in scenes]
         target = torch.stack([self.tokens.of(scene) for scene in scenes])
         whole = [ALL_SHARE if len(scene.things) == 1 else PAIR_ALL_SHARE for scene in scenes]
@@ -157,14 +162,14 @@ class MaskedTrainer:
         limits = torch.tensor([512.0, 512.0, 64.0, 64.0, 10.0])
         micro[odd] = (torch.rand((int(odd.sum()), 5), generator=generator) * limits).round()
         ids = self.tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
-        wanted = torch.tensor([facts(scene) for scene in scenes])
-        return ids.input_ids, micro, target.masked_fill(mask, self.mask_id), target, wanted
+        order = torch.tensor([ordered_things(scene) for scene in scenes])
+        return Batch(ids.input_ids, micro, target.masked_fill(mask, self.config.mask_id), target, order)
 
     def _update(self, factor: float) -> None:
         for other in self.copies[1:]:
             gradients = [p.grad for module in other for p in module.parameters() if p.grad is not None]
-            own = [p.grad for module in self.copies[0] for p in module.parameters() if p.grad is not None]
-            torch._foreach_add_(own, gradients)
+            total = [p.grad for module in self.copies[0] for p in module.parameters() if p.grad is not None]
+            torch._foreach_add_(total, gradients)
         if self.workers > 1:
             torch._foreach_div_([p.grad for p in self.parameters if p.grad is not None], self.workers)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -176,12 +181,12 @@ class MaskedTrainer:
             torch._foreach_lerp_(self.ema, self.parameters, 1 - decay)
 
     def use_reading(self, path: Path, encoder: bool) -> None:
-        """Keep the text encoder reading as `reading.py` taught it; `encoder`: take that text encoder, too."""
-        tensors, _ = load_checkpoint(path)
-        self.echo = Echo(len(THINGS), self.text_encoder.config.hidden_size)
-        load_module("echo", self.echo, tensors)
+        """Keep the padding as `text_encoder.py` trained it; `encoder`: take that text encoder, too."""
+        tensors, _ = training_state.load_state(path)
+        self.padding_loss = PaddingLoss(len(THINGS), self.text_encoder.config.hidden_size)
+        training_state.load_modules(tensors, echo=self.padding_loss)
         if encoder:
-            load_module("text_encoder", self.text_encoder, tensors)
+            training_state.load_modules(tensors, text_encoder=self.text_encoder)
             start = len(self.parameters) - len(list(self.text_encoder.parameters()))
             self.ema[start:] = [parameter.detach().clone() for parameter in self.parameters[start:]]
 
@@ -193,19 +198,18 @@ class MaskedTrainer:
 
     def save(self, path: Path) -> None:
         """Write everything that the run needs to go on."""
-        tensors = module_tensors("transformer", self.transformer) | module_tensors("text_encoder", self.text_encoder)
-        tensors |= optimizer_tensors("optimizer", self.optimizer)
-        tensors |= {f"ema.{index}": average for index, average in enumerate(self.ema)}
+        tensors = training_state.module_tensors(transformer=self.transformer, text_encoder=self.text_encoder)
+        tensors |= training_state.optimizer_state(self.optimizer)[0]
+        tensors |= training_state.add_prefix("ema", self.ema)
         tensors["curriculum.losses"] = self.curriculum.losses
         meta = {"step": self.step_count, "seen": self.seen, "seconds": self.seconds, "seed": self.seed}
-        save_checkpoint(path, tensors, meta)
+        training_state.save_state(path, tensors, meta)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""
-        tensors, meta = load_checkpoint(path)
-        load_module("transformer", self.transformer, tensors)
-        load_module("text_encoder", self.text_encoder, tensors)
-        load_optimizer("optimizer", self.optimizer, tensors)
+        tensors, meta = training_state.load_state(path)
+        training_state.load_modules(tensors, transformer=self.transformer, text_encoder=self.text_encoder)
+        training_state.restore_optimizer(self.optimizer, tensors)
         self.ema = [tensors[f"ema.{index}"] for index in range(len(self.ema))]
         self.step_count, self.seen = meta["step"], meta["seen"]
         self.seconds, self.seed = meta["seconds"], meta["seed"]
@@ -215,40 +219,30 @@ class MaskedTrainer:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train until `--minutes` of training time or `--steps` are reached; goes on from the checkpoint in the folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--run", required=True, type=Path, help="folder with tokens.safetensors, for checkpoint and curve"
+    args = parse_options(
+        __doc__,
+        argv,
+        60,
+        batch={"type": int, "default": 24},
+        workers={"type": int, "default": 2, "help": "threads that share a batch"},
+        new_reading={"action": "store_true", "help": "go on with the text encoder of `text_encoder`"},
+        bf16={"action": "store_true", "help": "multiply in bfloat16 (CPUs with AVX512-BF16 or AMX)"},
     )
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--steps", type=int, help="stop after this many steps instead of --minutes")
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="threads that share a batch")
-    parser.add_argument("--new-reading", action="store_true", help="go on with the text encoder of `reading`")
-    parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16 (CPUs with AVX512-BF16 or AMX)")
-    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     tokens = SceneTokens.load(args.run / "tokens.safetensors")
-    trainer = MaskedTrainer(tokens, args.batch, args.seed, workers=args.workers, bf16=args.bf16)
+    trainer = MaskedTrainer(tokens, batch=args.batch, seed=args.seed, workers=args.workers, bf16=args.bf16)
     checkpoint, reading = args.run / "masked.safetensors", args.run / "reading.safetensors"
     if checkpoint.exists():
         trainer.load(checkpoint)
     if reading.exists():
         trainer.use_reading(reading, encoder=not checkpoint.exists() or args.new_reading)
-    log = Log(args.run / "masked.csv", ("step", "seconds", "loss", "accuracy"), trainer.step_count)
+    log = TrainingLog(args.run / "masked.csv", ("step", "seconds", "loss", "accuracy"), trainer.step_count)
 
-    def progress() -> float:
-        return trainer.step_count / args.steps if args.steps else trainer.seconds / (60 * args.minutes)
+    def save() -> None:
+        trainer.save(checkpoint)
+        log.plot(args.run / "masked.png", "loss")
 
-    with progress_bar("U-ViT") as bar:
-        while progress() < 1:
-            log.add(trainer.step_count + 1, trainer.seconds, trainer.step(progress()))
-            bar(progress(), log.text())
-            if trainer.step_count % 250 == 0:
-                trainer.save(checkpoint)
-                log.plot(args.run / "masked.png", "loss")
-    trainer.save(checkpoint)
-    log.plot(args.run / "masked.png", "loss")
+    train(trainer, log, args, save, 250)
 
 
 if __name__ == "__main__":

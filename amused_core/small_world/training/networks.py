@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +41,17 @@ TEXT_CONFIG: dict[str, Any] = {
     "projection_dim": 128,
     "max_position_embeddings": MAX_LENGTH,
 }
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the networks: configs of diffusers' `UVit2DModel` and of the text encoder, and the mask token."""
+
+    transformer: dict[str, Any] = field(default_factory=lambda: TRANSFORMER_CONFIG)
+    text_encoder: dict[str, Any] = field(default_factory=lambda: TEXT_CONFIG)
+    mask_id: int = MASK_ID
+
+
 # Layers that steer the whole trunk: they start at zero and learn slowly, or they drown the position signal.
 _CONDITIONING = ("cond_embeds_mapper", "norm1.linear", "norm2.linear", "norm3.linear")
 _BRANCH_ENDS = ("to_out.0", "ff.net.2", "channelwise_linear_2", "out_proj", "mlp.fc2")

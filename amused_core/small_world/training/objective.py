@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from ...sampling.training_masks import mask_ratio, random_mask
+
 ALL_SHARE, BLOCK_SHARE = 0.1, 0.15
 PAIR_ALL_SHARE = 0.45  # of pictures with two things: only a whole mask asks for what the text says is where
-
-
-def mask_ratio(time: Tensor) -> Tensor:
-    """Cosine schedule of MaskGIT (Chang et al. 2022): `time` 0..1 -> the part of the tokens that is masked, 1..0."""
-    return torch.cos(time * (math.pi / 2))
-
-
-def random_mask(height: int, width: int, ratio: float, generator: Generator) -> Tensor:
-    """Bool `[height, width]` with `ratio` of the cells (at least one) masked anywhere."""
-    count = max(1, round(ratio * height * width))
-    mask = torch.zeros(height * width, dtype=torch.bool)
-    mask[torch.randperm(height * width, generator=generator)[:count]] = True
-    return mask.reshape(height, width)
 
 
 def block_mask(height: int, width: int, generator: Generator) -> Tensor:

@@ -1,29 +1,18 @@
-"""What all training loops share: seeds per step, PSNR, the log (CSV and curve) and the progress bar."""
+"""What the training loops share: options, the log (CSV and curve), the progress bar, and when to stop."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from torch import Generator, Tensor
-
-
-def step_generator(seed: int, step: int) -> Generator:
-    """The random generator of one step. A step depends only on (seed, step), so a resumed run sees the same data."""
-    generator = Generator()
-    generator.manual_seed((seed * 1_000_003 + step + 1) * 2_654_435_761 % 2**63)
-    return generator
+from ...files.figures import make_figure, save_figure
 
 
-def psnr(output: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of every picture, `[B, 3, H, W]` in 0..1 -> `[B]`."""
-    error = (output.clamp(0, 1) - target).square().flatten(1).mean(1)
-    return -10 * error.clamp_min(1e-10).log10()
-
-
-class Log:
+class TrainingLog:
     """Averages the values of `every` steps into one row of a CSV file, and draws the curve.
 
     `columns` starts with "step" and "seconds". Rows of a resumed run after step `start` are dropped first.
@@ -55,26 +44,20 @@ class Log:
 
     def text(self) -> str:
         """The last row in words."""
-        return (
-            " ".join(f"{name} {value}" for name, value in zip(self.columns, self.rows[-1], strict=True))
-            if self.rows
-            else ""
-        )
+        last = zip(self.columns, self.rows[-1] if self.rows else (), strict=False)
+        return " ".join(f"{name} {value}" for name, value in last)
 
     def plot(self, path: Path, column: str) -> None:
-        """Draw `column` over the steps as PNG."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 3), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+        """Draw `column` over the steps as PNG, where matplotlib is installed."""
+        figure = make_figure(6, 3)
+        if figure is None:
+            return
+        axes = figure.subplots()
         index = self.columns.index(column)
         axes.plot([int(row[0]) for row in self.rows], [float(row[index]) for row in self.rows])
-        axes.set_xlabel("step")
-        axes.set_ylabel(column)
+        axes.set(xlabel="step", ylabel=column)
         axes.grid(alpha=0.3)
-        figure.savefig(path, dpi=100)
+        save_figure(figure, path, dpi=100)
 
 
 @contextmanager
@@ -89,3 +72,42 @@ def progress_bar(name: str) -> Iterator[Callable[[float, str], None]]:
             bar.update(min(1000, int(progress * 1000)) - bar.n)
 
         yield show
+
+
+class ResumableTrainer(Protocol):
+    """A trainer whose state can be saved: `step_count` updates in `seconds` of training time so far."""
+
+    step_count: int
+    seconds: float
+
+    def step(self, progress: float) -> dict[str, float]:
+        """One update at `progress` (0..1) of the run; returns what is logged."""
+
+
+def parse_options(description: str, argv: Sequence[str] | None, minutes: float, **options: dict) -> argparse.Namespace:
+    """`--run`, `--minutes`, `--steps`, `--seed` and more `options` (name -> arguments of `add_argument`)."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", required=True, type=Path, help="folder for checkpoints, curves and grids")
+    parser.add_argument("--minutes", type=float, default=minutes, help="of training time")
+    parser.add_argument("--steps", type=int, help="stop after this many steps instead of --minutes")
+    parser.add_argument("--seed", type=int, default=0)
+    for name, settings in options.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **settings)
+    return parser.parse_args(argv)
+
+
+def train(
+    trainer: ResumableTrainer, log: TrainingLog, args: argparse.Namespace, save: Callable[[], None], save_every: int
+) -> None:
+    """Trains until `args.steps` or `args.minutes` are reached; calls `save` every `save_every` steps and at the end."""
+
+    def progress() -> float:
+        return trainer.step_count / args.steps if args.steps else trainer.seconds / (60 * args.minutes)
+
+    with progress_bar(log.path.stem) as bar:
+        while progress() < 1:
+            log.add(trainer.step_count + 1, trainer.seconds, trainer.step(progress()))
+            bar(progress(), log.text())
+            if trainer.step_count % save_every == 0:
+                save()
+    save()

@@ -1,4 +1,4 @@
-"""Refine the VQ-GAN on the tokens found by `tokens.py`, which stay as they are, and so does the codebook.
+"""Refine the VQ-GAN on the tokens from `tokens.py`; they and the codebook stay as they are.
 
 The network gets one more residual block at every level, which starts as the identity. The decoder learns to draw scenes
 from their tokens, the encoder to give those tokens for the scene on any background and in any place, and every third
@@ -9,7 +9,6 @@ python -m amused_core.small_world.training.refine --run RUN [--minutes 30 | --st
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...files import training_state
+from ...images.grids import save_grid
+from ...images.psnr import psnr
+from ...sampling.step_generator import step_generator
 from ..scenes.splits import random_scene
 from ..scenes.sprites import draw
-from .checkpoints import (
-    load_checkpoint,
-    load_module,
-    load_optimizer,
-    module_tensors,
-    optimizer_tensors,
-    save_checkpoint,
-)
 from .codebook import nearest
-from .data import find_font, render_broad
-from .grids import save_grid
-from .progress import Log, progress_bar, psnr, step_generator
+from .data import FONT_OPTION, find_font, render_broad
+from .progress import TrainingLog, parse_options, train
 from .tokens import SceneTokens, decode, encode, load_vq
 from .vq import VQ_CONFIG, build_vq, held_out_scenes, learning_rate_factor, picture_loss, round_trip
 from .vq_data import draw_examples
@@ -79,12 +73,12 @@ class Refiner:
         others = draw_examples(self.emoji, generator, _OTHERS)
         pictures = torch.cat([draw(scenes), others.target]).contiguous(memory_format=torch.channels_last)
         latents = self.model.quant_conv(self.model.encoder(pictures))
-        wanted = self._look_up(torch.stack([self.tokens.of(scene) for scene in scenes]))
+        scene_codes = self._look_up(torch.stack([self.tokens.of(scene) for scene in scenes]))
         rest = latents[_SCENES:]
         rows = rest.detach().permute(0, 2, 3, 1)
-        found = self._look_up(nearest(rows.flatten(0, 2), self.codes).reshape(rows.shape[:3]))
-        commit = (F.mse_loss(latents[:_SCENES], wanted) + 0.2 * F.mse_loss(rest, found)) / self.scale
-        inner = torch.cat([wanted, rest + (found - rest).detach()])
+        nearest_codes = self._look_up(nearest(rows.flatten(0, 2), self.codes).reshape(rows.shape[:3]))
+        commit = (F.mse_loss(latents[:_SCENES], scene_codes) + 0.2 * F.mse_loss(rest, nearest_codes)) / self.scale
+        inner = torch.cat([scene_codes, rest + (nearest_codes - rest).detach()])
         output = self.model.decoder(self.model.post_quant_conv(inner))
         loss = picture_loss(output, pictures) + 0.2 * commit
         self.optimizer.zero_grad(set_to_none=True)
@@ -100,21 +94,21 @@ class Refiner:
 
     def save(self, path: Path) -> None:
         """Write everything that the run needs to go on."""
-        tensors = module_tensors("model", self.model) | optimizer_tensors("optimizer", self.optimizer)
-        save_checkpoint(path, tensors, {"step": self.step_count, "seconds": self.seconds, "seed": self.seed})
+        tensors = training_state.module_tensors(model=self.model) | training_state.optimizer_state(self.optimizer)[0]
+        training_state.save_state(path, tensors, {"step": self.step_count, "seconds": self.seconds, "seed": self.seed})
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""
-        tensors, meta = load_checkpoint(path)
-        load_module("model", self.model, tensors)
-        load_optimizer("optimizer", self.optimizer, tensors)
+        tensors, meta = training_state.load_state(path)
+        training_state.load_modules(tensors, model=self.model)
+        training_state.restore_optimizer(self.optimizer, tensors)
         self.step_count, self.seconds, self.seed = meta["step"], meta["seconds"], meta["seed"]
 
 
 def load_refined(path: Path) -> nn.Module:
     """The VQ-GAN of RUN/vq-refined.safetensors, in eval mode."""
     model = build_vq(REFINED_CONFIG)
-    load_module("model", model, load_checkpoint(path)[0])
+    training_state.load_modules(training_state.load_state(path)[0], model=model)
     return model.eval()
 
 
@@ -126,19 +120,12 @@ def report(model: nn.Module, tokens: SceneTokens) -> str:
     drawn, trip = psnr(decode(model, put), pictures), psnr(round_trip(model, pictures), pictures)
     same = float((encode(model, pictures) == put).float().mean())
     model.train()
-    return f"from tokens {drawn.mean():.2f} dB, round trip {trip.mean():.2f} dB, tokens found {same:.1%}"
+    return f"from tokens {drawn.mean():.2f} dB, round trip {trip.mean():.2f} dB, tokens recovered {same:.1%}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write RUN/vq-refined.safetensors; goes on from it if it is there."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", required=True, type=Path)
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--steps", type=int, help="stop after this many steps instead of --minutes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
-    args = parser.parse_args(argv)
+    args = parse_options(__doc__, argv, 30, threads={"type": int, "default": 2}, font=FONT_OPTION)
     torch.set_num_threads(args.threads)
     tokens = SceneTokens.load(args.run / "tokens.safetensors")
     refiner = Refiner(
@@ -147,11 +134,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.run / "vq-refined.safetensors"
     if checkpoint.exists():
         refiner.load(checkpoint)
-    log = Log(args.run / "refine.csv", ("step", "seconds", "loss", "psnr", "commit"), refiner.step_count)
+    log = TrainingLog(args.run / "refine.csv", ("step", "seconds", "loss", "psnr", "commit"), refiner.step_count)
     print("before:", report(refiner.model, tokens))
-
-    def progress() -> float:
-        return refiner.step_count / args.steps if args.steps else refiner.seconds / (60 * args.minutes)
 
     def save() -> None:
         refiner.save(checkpoint)
@@ -160,13 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         drawn = decode(refiner.model, torch.stack([tokens.of(scene) for scene in scenes]))
         save_grid(torch.cat([draw(scenes), drawn]), args.run / "refine-grid.png", 12)
 
-    with progress_bar("VQ") as bar:
-        while progress() < 1:
-            log.add(refiner.step_count + 1, refiner.seconds, refiner.step(progress()))
-            bar(progress(), log.text())
-            if refiner.step_count % 500 == 0:
-                save()
-    save()
+    train(refiner, log, args, save, 500)
     print("after:", report(refiner.model, tokens))
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ...files.training_state import load_modules, load_state, save_state
+from ...images.psnr import psnr
 from ..scenes.layout import CELL, CORNERS, LARGE_SIDE, PLACES, SIDE, SMALL_SIDE, WHOLE, Scene
 from ..scenes.sprites import background_colours, draw, over, sprites, thing_index
 from ..scenes.things import BACKGROUNDS, THINGS
-from .checkpoints import load_checkpoint, load_module, save_checkpoint
 from .codebook import nearest
-from .progress import psnr
 from .vq import build_vq, held_out_scenes
 from .vq_data import flat_cells
 
@@ -80,12 +80,12 @@ class SceneTokens:
         """Write the tables as one file."""
         tables = {"large": self.large, "small": self.small, "flat": self.flat}
         meta = {"things": [thing.name for thing in THINGS], "backgrounds": list(BACKGROUNDS)}
-        save_checkpoint(path, {name: table.to(torch.int16) for name, table in tables.items()}, meta)
+        save_state(path, {name: table.to(torch.int16) for name, table in tables.items()}, meta)
 
     @classmethod
     def load(cls, path: Path) -> SceneTokens:
         """Read what `save` wrote; raises ValueError when it belongs to another word list."""
-        tensors, meta = load_checkpoint(path)
+        tensors, meta = load_state(path)
         if meta["things"] != [thing.name for thing in THINGS] or meta["backgrounds"] != list(BACKGROUNDS):
             raise ValueError(f"{str(path)!r} was made with another word list: run training.tokens again.")
         return cls(**{name: tensor.long() for name, tensor in tensors.items()})
@@ -111,6 +111,15 @@ def _codes(model: nn.Module, latents: Tensor, cuts: Tensor) -> Tensor:
     return codes.masked_fill(flat_cells(cuts)[:, 0], EMPTY)
 
 
+def _large_things() -> Tensor:
+    """Every thing large: uint8 RGBA `[things, 4, SIDE, SIDE]`."""
+    place = PLACES[WHOLE]
+    inside = slice(place.top, place.top + LARGE_SIDE)
+    pictures = torch.zeros(len(THINGS), 4, SIDE, SIDE, dtype=torch.uint8)
+    pictures[:, :, inside, inside] = sprites()[LARGE_SIDE]
+    return pictures
+
+
 def _four_corners(numbers: Sequence[int]) -> Tensor:
     """Small things `numbers` in the four corners: uint8 RGBA `[4, H, W]`."""
     picture = torch.zeros(4, SIDE, SIDE, dtype=torch.uint8)
@@ -125,12 +134,9 @@ def _four_corners(numbers: Sequence[int]) -> Tensor:
 def find_tokens(model: nn.Module) -> SceneTokens:
     """The tables for `model`, diffusers' `VQModel`."""
     count, names = len(THINGS), list(BACKGROUNDS)
-    cuts = torch.zeros(count, 4, SIDE, SIDE, dtype=torch.uint8)
-    place = PLACES[WHOLE]
-    inside = slice(place.top, place.top + LARGE_SIDE)
-    cuts[:, :, inside, inside] = sprites()[LARGE_SIDE]
+    cuts = _large_things()
     latents, flats = _mean_latents(model, cuts)
-    border = place.top // CELL
+    border = PLACES[WHOLE].top // CELL
     large = _codes(model, latents, cuts)[:, border:-border, border:-border]
     weight = model.quantize.embedding.weight
     flat = torch.stack([nearest(rows, weight).mode().values for rows in flats[: len(names)]])
@@ -152,18 +158,15 @@ def find_tokens(model: nn.Module) -> SceneTokens:
 
 def load_vq(path: Path) -> nn.Module:
     """The VQ-GAN of a training checkpoint, in eval mode."""
-    tensors, _ = load_checkpoint(path)
+    tensors, _ = load_state(path)
     model = build_vq()
-    load_module("model", model, tensors)
+    load_modules(tensors, model=model)
     return model.eval()
 
 
 def same_codes(model: nn.Module) -> float:
     """Share of thing cells (large things) whose code is the same on another background: how local the encoder is."""
-    place = PLACES[WHOLE]
-    inside = slice(place.top, place.top + LARGE_SIDE)
-    cuts = torch.zeros(len(THINGS), 4, SIDE, SIDE, dtype=torch.uint8)
-    cuts[:, :, inside, inside] = sprites()[LARGE_SIDE]
+    cuts = _large_things()
     things = ~flat_cells(cuts)[:, 0]
     first, other = (encode(model, over(cuts, background_colours()[[index]].expand(len(cuts), 3))) for index in (0, 7))
     return float((first == other)[things].float().mean())

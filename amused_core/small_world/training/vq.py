@@ -5,7 +5,6 @@ python -m amused_core.small_world.training.vq --run RUN [--minutes 20 | --steps 
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Sequence
@@ -16,21 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from ...files import training_state
+from ...images.grids import save_grid
+from ...images.psnr import psnr
+from ...sampling.step_generator import step_generator
 from ..scenes.layout import SIDE, Scene
 from ..scenes.splits import random_scene
 from ..scenes.sprites import draw
-from .checkpoints import (
-    load_checkpoint,
-    load_module,
-    load_optimizer,
-    module_tensors,
-    optimizer_tensors,
-    save_checkpoint,
-)
 from .codebook import Codebook
-from .data import find_font, render_broad
-from .grids import save_grid
-from .progress import Log, progress_bar, psnr, step_generator
+from .data import FONT_OPTION, find_font, render_broad
+from .progress import TrainingLog, parse_options, train
 from .vq_data import Examples, draw_examples
 from .vq_init import init_vq
 
@@ -171,17 +165,16 @@ class VQTrainer:
 
     def save(self, path: Path) -> None:
         """Write everything that the run needs to go on."""
-        tensors = module_tensors("model", self.model) | module_tensors("heads", self.heads)
-        tensors |= self.codebook.tensors("codebook") | optimizer_tensors("optimizer", self.optimizer)
-        save_checkpoint(path, tensors, {"step": self.step_count, "seconds": self.seconds, "seed": self.seed})
+        tensors = training_state.module_tensors(model=self.model, heads=self.heads)
+        tensors |= self.codebook.tensors("codebook") | training_state.optimizer_state(self.optimizer)[0]
+        training_state.save_state(path, tensors, {"step": self.step_count, "seconds": self.seconds, "seed": self.seed})
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""
-        tensors, meta = load_checkpoint(path)
-        load_module("model", self.model, tensors)
-        load_module("heads", self.heads, tensors)
+        tensors, meta = training_state.load_state(path)
+        training_state.load_modules(tensors, model=self.model, heads=self.heads)
         self.codebook.load("codebook", tensors)
-        load_optimizer("optimizer", self.optimizer, tensors)
+        training_state.restore_optimizer(self.optimizer, tensors)
         self.step_count, self.seconds, self.seed = meta["step"], meta["seconds"], meta["seed"]
 
 
@@ -193,24 +186,14 @@ def round_trip(model: nn.Module, pictures: Tensor) -> Tensor:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train until `--minutes` of training time or `--steps` are reached; goes on from the checkpoint in the folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", required=True, type=Path, help="folder for checkpoints, curve and grids")
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--steps", type=int, help="stop after this many steps instead of --minutes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--font", help="path of NotoColorEmoji.ttf")
-    args = parser.parse_args(argv)
+    args = parse_options(__doc__, argv, 20, threads={"type": int, "default": 2}, font=FONT_OPTION)
     torch.set_num_threads(args.threads)
     trainer = VQTrainer(render_broad(find_font(args.font)), args.seed)
     checkpoint = args.run / "vq.safetensors"
     if checkpoint.exists():
         trainer.load(checkpoint)
     held_out = draw(held_out_scenes())
-    log = Log(args.run / "vq.csv", ("step", "seconds", "loss", "psnr", "pull"), trainer.step_count)
-
-    def progress() -> float:
-        return trainer.step_count / args.steps if args.steps else trainer.seconds / (60 * args.minutes)
+    log = TrainingLog(args.run / "vq.csv", ("step", "seconds", "loss", "psnr", "pull"), trainer.step_count)
 
     def save() -> None:
         trainer.save(checkpoint)
@@ -218,13 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         save_grid(torch.cat([held_out[:12], round_trip(trainer.model, held_out[:12])]), args.run / "vq-grid.png", 12)
         trainer.heads.features.clear()
 
-    with progress_bar("VQ") as bar:
-        while progress() < 1:
-            log.add(trainer.step_count + 1, trainer.seconds, trainer.step(progress()))
-            bar(progress(), log.text())
-            if trainer.step_count % 1000 == 0:
-                save()
-    save()
+    train(trainer, log, args, save, 1000)
     values = psnr(round_trip(trainer.model, held_out), held_out)
     print(f"round trip of {len(held_out)} scenes: {values.mean():.2f} dB mean, {values.min():.2f} dB worst")
 

@@ -36,8 +36,8 @@ def _anchor(norm: nn.GroupNorm, producer: nn.Conv2d, hidden: Tensor) -> None:
     norm.bias.copy_(-sign * _SPREAD)
 
 
-class _Found(Exception):
-    """Ends the forward pass once the wanted norm has been reached."""
+class _NormReached(Exception):
+    """Ends the forward pass once a norm has been anchored."""
 
 
 @torch.no_grad()
@@ -53,7 +53,7 @@ def anchor_norms(model: nn.Module, run: Callable[[], Any]) -> None:
         if module not in done:
             done.add(module)
             _anchor(module, latest[0], args[0])
-            raise _Found
+            raise _NormReached
 
     hooks = [m.register_forward_hook(on_conv) for m in model.modules() if isinstance(m, nn.Conv2d)]
     hooks += [m.register_forward_pre_hook(on_norm) for m in model.modules() if isinstance(m, nn.GroupNorm)]
@@ -62,7 +62,7 @@ def anchor_norms(model: nn.Module, run: Callable[[], Any]) -> None:
             try:
                 run()
                 return
-            except _Found:
+            except _NormReached:
                 continue
     finally:
         for hook in hooks:

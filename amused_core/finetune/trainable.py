@@ -1,4 +1,4 @@
-"""What is trained: the U-ViT and, if wanted, the text encoder, as one module; and the captions that go into it."""
+"""What is trained: the U-ViT and, optionally, the text encoder as one module; and the captions that go into it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.utils.checkpoint import checkpoint
 from ..networks.text import Text, TextEmbedding, embed
 from ..networks.uvit import UVit
 from .adapters import add_lora
-from .presets import Settings
+from .settings import TrainingSettings
 
-Texts = Callable[[Sequence[str]], tuple[Tensor, ...]]
+CaptionEncoder = Callable[[Sequence[str]], tuple[Tensor, ...]]
 _CHECKPOINTED = ("res_blocks", "attention_blocks", "transformer_layers")
 
 
-class Student(nn.Module):
+class TrainableModel(nn.Module):
     """The networks behind one `forward`, so that one wrapper (several devices, half precision) holds both.
 
     Args:
@@ -33,15 +33,18 @@ class Student(nn.Module):
         self.text_encoder = text_encoder
 
     def forward(self, tokens: Tensor, micro: Tensor, text: tuple[Tensor, ...]) -> Tensor:
-        """Logits [B,K,h,w]; `text` is what the `Texts` of this student gives for the captions."""
+        """Logits [B,K,h,w]; `text` is what the `CaptionEncoder` of this model gives for the captions."""
         hidden, pooled = text if self.text_encoder is None else embed(self.text_encoder, text[0])
         dtype = self.transformer.encoder_proj.weight.dtype
         return self.transformer(tokens, hidden.to(dtype), pooled.to(dtype), micro)
 
 
-class FrozenTexts:
-    """Captions that were embedded once. Embeddings of several lengths are repeated to a common one, which attention
-    does not notice: it weighs the same keys several times."""
+class EmbeddedCaptions:
+    """A `CaptionEncoder` of captions that were embedded once.
+
+    Embeddings of several lengths are repeated to a common one, which attention does not notice: it weighs the same
+    keys several times.
+    """
 
     def __init__(self, table: Mapping[str, TextEmbedding]) -> None:
         length = math.lcm(*(entry.hidden.shape[1] for entry in table.values()))
@@ -56,19 +59,27 @@ class FrozenTexts:
         return torch.cat(hidden), torch.cat(pooled)
 
 
-def embed_all(text: Text, captions: Sequence[str]) -> FrozenTexts:
+def embed_captions(text: Text, captions: Sequence[str]) -> EmbeddedCaptions:
     """Embeds each caption, and the empty one, by itself."""
-    return FrozenTexts({caption: text.encode([caption]) for caption in {*captions, ""}})
+    return EmbeddedCaptions({caption: text.encode([caption]) for caption in {*captions, ""}})
 
 
-def make_student(transformer: UVit, text: Text | None, settings: Settings, generator: torch.Generator) -> Student:
+def tokenizer_of(text: Text) -> CaptionEncoder:
+    """Captions as token ids, for a text encoder that is trained."""
+    return lambda captions: (text.ids(captions),)
+
+
+def make_trainable(
+    transformer: UVit, text: Text | None, settings: TrainingSettings, generator: torch.Generator
+) -> TrainableModel:
     """Prepares the networks: what is trained is fp32 and has gradients, all else is frozen.
 
     Modules stay in eval mode: there is no dropout, which would take its chance from torch's global generator.
     """
-    student = Student(transformer, text.module if text is not None and settings.text_encoder else None).eval()
+    encoder = text.module if text is not None and settings.text_encoder else None
+    model = TrainableModel(transformer, encoder).eval()
     frozen = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.precision, torch.float32)
-    for module, targets in ((student.transformer, settings.targets), (student.text_encoder, settings.text_targets)):
+    for module, targets in ((transformer, settings.targets), (encoder, settings.text_targets)):
         if module is None:
             continue
         module.to(frozen if settings.kind == "lora" else torch.float32)
@@ -80,11 +91,11 @@ def make_student(transformer: UVit, text: Text | None, settings: Settings, gener
             module.requires_grad_(True)
     if settings.gradient_checkpointing:
         checkpoint_layers(transformer)
-    return student
+    return model
 
 
 def checkpoint_layers(transformer: nn.Module) -> None:
-    """Makes every block of the U-ViT forget its activations and work them out again in the backward pass."""
+    """Makes every block of the U-ViT drop its activations and compute them again in the backward pass."""
     for name, part in transformer.named_modules():
         if name.rpartition(".")[2] in _CHECKPOINTED:
             for layer in part:

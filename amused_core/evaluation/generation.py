@@ -1,4 +1,4 @@
-"""Drawing many pictures with a model, and counting what that cost it."""
+"""Generating many pictures with a model, and counting what that costs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..model import AmusedModel
 from ..sampling.randomness import MAX_SEED
 from .features import to_planes
 
-Tell = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 # What a picture says of itself that is no setting to compare.
 NOT_MEASURED = ("prompt", "seed", "keep_original")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What came out of a run over many prompts.
+class GeneratedImages:
+    """The pictures of many prompts and their cost.
 
     Attributes:
         planes: float32 [B,3,128,128] in 0..1.
@@ -61,7 +61,7 @@ def counted(uvit: nn.Module) -> Iterator[Counter]:
         handle.remove()
 
 
-def draw(
+def generate_images(
     model: AmusedModel,
     texts: Sequence[str],
     settings: dict[str, Any],
@@ -71,9 +71,9 @@ def draw(
     batch: int = 25,
     images: Tensor | None = None,
     masks: Tensor | None = None,
-    tell: Tell | None = None,
-) -> Drawn:
-    """Draws one picture for each of `texts`.
+    on_progress: ProgressCallback | None = None,
+) -> GeneratedImages:
+    """Generates one picture for each of `texts`.
 
     Picture i has `seed + i` (`seeding` "diffusers": the batch that begins with it has).
 
@@ -86,7 +86,7 @@ def draw(
         batch: pictures at a time.
         images: float [B,H,W,3] to start from, or None.
         masks: float [B,H,W], 1 where they are drawn anew, or None; what is measured is the model's whole picture.
-        tell: called with (pictures done, pictures in all) after each batch.
+        on_progress: called with (pictures done, pictures in all) after each batch.
     """
     planes, tokens, used, began = [], [], {}, time.perf_counter()
     with counted(model.transformer) as counter:
@@ -107,7 +107,7 @@ def draw(
             planes.append(to_planes(result.images))
             tokens.append(result.tokens)
             used = {key: value for key, value in result.settings[0].items() if key not in NOT_MEASURED}
-            if tell is not None:
-                tell(min(start + batch, len(texts)), len(texts))
+            if on_progress is not None:
+                on_progress(min(start + batch, len(texts)), len(texts))
     seconds = time.perf_counter() - began
-    return Drawn(torch.cat(planes), torch.cat(tokens), counter.rows / len(texts), seconds / len(texts), used)
+    return GeneratedImages(torch.cat(planes), torch.cat(tokens), counter.rows / len(texts), seconds / len(texts), used)

@@ -1,4 +1,4 @@
-"""The two sides: this pack and diffusers' pipeline, each drawing the same pictures with a clock on its parts."""
+"""The two contenders: this pack and diffusers' pipeline, each drawing the same pictures with a clock on its parts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PLAIN = {"sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
 @dataclass(frozen=True)
-class Job:
-    """What both sides are to draw; the names are those of `AmusedModel.generate`."""
+class Workload:
+    """What both draw; the names are those of `AmusedModel.generate`."""
 
     prompt: str
     negative: str
@@ -34,7 +34,7 @@ class Job:
     temperature: tuple[float, float]
 
 
-class Drawn(NamedTuple):
+class Output(NamedTuple):
     """`tokens` int64 [B,h,w] and `pixels` float [B,H,W,3] in 0..1."""
 
     tokens: Tensor
@@ -58,30 +58,30 @@ class Pack:
         self._mode = mode
         self._schedule = checkpoint.recommended.schedule
 
-    def draw(self, job: Job, laps: Laps) -> Drawn:
-        """Draws `job`, its parts timed by `laps`."""
+    def draw(self, workload: Workload, laps: Laps) -> Output:
+        """Draws `workload`, its parts timed by `laps`."""
         model = self.model
-        settings = {"cfg": job.cfg, "temperature": job.temperature, "schedule": self._schedule, **PLAIN}
+        settings = {"cfg": workload.cfg, "temperature": workload.temperature, "schedule": self._schedule, **PLAIN}
         if self._mode != "fast":
-            settings |= {"steps": job.steps, "cfg_schedule": "constant", "int8": self._mode == "int8"}
+            settings |= {"steps": workload.steps, "cfg_schedule": "constant", "int8": self._mode == "int8"}
         with (
             laps.around(model.text, "encode", before="prepare", after="text"),
             laps.around(model.vq, "decode", before="sampler", after="decode"),
         ):
             request = model.request(
-                prompt=job.prompt,
-                negative_prompt=job.negative,
-                seed=job.seed,
+                prompt=workload.prompt,
+                negative_prompt=workload.negative,
+                seed=workload.seed,
                 seeding=self._seeding,
-                batch_size=job.batch,
-                width=job.width,
-                height=job.height,
+                batch_size=workload.batch,
+                width=workload.width,
+                height=workload.height,
                 fast=self._mode == "fast",
                 settings=settings,
             )
             result = model.run(request, wrap_predict=lambda predict: _timed(predict, laps))
         laps.lap("rest")
-        return Drawn(result.tokens, result.images)
+        return Output(result.tokens, result.images)
 
 
 class Diffusers:
@@ -92,8 +92,8 @@ class Diffusers:
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
         self.pipe = _pipeline(checkpoint, dtype)
 
-    def draw(self, job: Job, laps: Laps) -> Drawn:
-        """Draws `job`, its parts timed by `laps`; a step is all from one scheduler step to the next, guidance too."""
+    def draw(self, workload: Workload, laps: Laps) -> Output:
+        """Draws `workload`, its parts timed by `laps`; a step is one scheduler step to the next."""
         pipe, tokens = self.pipe, []
         with (
             laps.around(pipe.text_encoder, "forward", after="text"),
@@ -102,20 +102,27 @@ class Diffusers:
             laps.around(pipe.vqvae, "decode", before="rest", after="decode"),
         ):
             pictures = pipe(
-                job.prompt,
-                negative_prompt=job.negative,
-                num_inference_steps=job.steps,
-                guidance_scale=job.cfg,
-                temperature=job.temperature,
-                num_images_per_prompt=job.batch,
-                width=job.width,
-                height=job.height,
-                generator=torch.Generator().manual_seed(job.seed),
+                workload.prompt,
+                negative_prompt=workload.negative,
+                num_inference_steps=workload.steps,
+                guidance_scale=workload.cfg,
+                temperature=workload.temperature,
+                num_images_per_prompt=workload.batch,
+                width=workload.width,
+                height=workload.height,
+                generator=torch.Generator().manual_seed(workload.seed),
                 callback=lambda index, timestep, latents: tokens.append(latents),
                 output_type="np",
             ).images
         laps.lap("rest")
-        return Drawn(tokens[-1], torch.from_numpy(pictures))
+        return Output(tokens[-1], torch.from_numpy(pictures))
+
+
+class Contenders(NamedTuple):
+    """Both, or one of them."""
+
+    pack: Pack | None
+    diffusers: Diffusers | None
 
 
 def _timed(predict: Predict, laps: Laps) -> Predict:

@@ -1,4 +1,4 @@
-"""What a list of prompts asks for: the true pictures, and how near to them a model's VQ-GAN can come at all."""
+"""The targets of an evaluation: the true pictures of its prompts, and how close a model's VQ-GAN can come to them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..images.psnr import psnr
 from ..model import AmusedModel
 from ..small_world.scenes.layout import Scene
 from ..small_world.scenes.sprites import draw
 from .features import to_planes
-from .metrics import psnr
 
 _BATCH = 25
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Targets:
     """The true pictures of scenes and their round trip through a model's VQ-GAN.
 
     Attributes:
@@ -39,8 +39,8 @@ class Wanted:
     ceiling: Tensor
 
 
-def wanted(model: AmusedModel, scenes: Sequence[Scene]) -> Wanted:
-    """Draws `scenes` and takes them through the VQ-GAN of `model`."""
+def make_targets(model: AmusedModel, scenes: Sequence[Scene]) -> Targets:
+    """Draws `scenes` and passes them through the VQ-GAN of `model`."""
     best = model.checkpoint.recommended
     planes = draw(scenes)
     sized = planes
@@ -48,10 +48,10 @@ def wanted(model: AmusedModel, scenes: Sequence[Scene]) -> Wanted:
         sized = F.interpolate(planes, (best.height, best.width), mode="bilinear", antialias=True, align_corners=False)
     pictures = sized.clamp(0, 1).movedim(1, -1)
     tokens = torch.cat([model.vq.encode(piece).cpu() for piece in pictures.split(_BATCH)])
-    round_trip = decoded(model, tokens)
-    return Wanted(list(scenes), pictures, planes, tokens, round_trip, psnr(round_trip, planes))
+    round_trip = decode_tokens(model, tokens)
+    return Targets(list(scenes), pictures, planes, tokens, round_trip, psnr(round_trip, planes))
 
 
-def decoded(model: AmusedModel, tokens: Tensor) -> Tensor:
+def decode_tokens(model: AmusedModel, tokens: Tensor) -> Tensor:
     """int64 [B,h,w] -> float32 [B,3,128,128] in 0..1."""
     return torch.cat([to_planes(model.vq.decode(piece).cpu()) for piece in tokens.split(_BATCH)])

@@ -1,4 +1,4 @@
-"""Pictures with captions: one picture, a folder, or a JSONL file; what cannot be used is left out and reported."""
+"""Pictures with captions: one picture, a folder, or a JSONL file; unusable ones are left out and reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import AmusedError
 from ..images import pixels
 from ..images.files import open_picture
-from .folder import Report, caption_of, pictures_in
+from .folder import DatasetReport, caption_of, pictures_in
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Example:
 
 
 def read_examples(
-    source: str | Path, caption: str | None, size: tuple[int, int], cell: int, report: Report
+    source: str | Path, caption: str | None, size: tuple[int, int], cell: int, report: DatasetReport
 ) -> Iterator[Example]:
     """Every usable example of `source`, brought to `size` (width, height); fills in `report`.
 
@@ -82,7 +82,7 @@ def fit(images: Tensor, width: int, height: int) -> tuple[Tensor, tuple[int, int
     return planes[..., top : top + height, left : left + width].movedim(1, -1), (top, left), how
 
 
-def _pairs(source: Path, caption: str | None, report: Report) -> list[tuple[Path, str]]:
+def _pairs(source: Path, caption: str | None, report: DatasetReport) -> list[tuple[Path, str]]:
     if source.suffix.lower() == ".jsonl" and source.is_file():
         return _jsonl(source, caption, report)
     if source.is_dir():
@@ -94,7 +94,7 @@ def _pairs(source: Path, caption: str | None, report: Report) -> list[tuple[Path
     return [(path, text) for path in files if (text := caption_of(path, caption, report)) is not None]
 
 
-def _jsonl(source: Path, caption: str | None, report: Report) -> list[tuple[Path, str]]:
+def _jsonl(source: Path, caption: str | None, report: DatasetReport) -> list[tuple[Path, str]]:
     try:
         lines = source.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Contact sheets of pictures as PNG."""
+"""Contact sheets: many pictures in one file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..files.writing import beside
+
 
 def make_grid(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """Lay float pictures `[B, 3, H, W]` (0..1) out in rows of `columns`: float `[3, H', W']`, grey between them."""
+    """Lays float pictures `[B, 3, H, W]` (0..1) out in rows of `columns`: float `[3, H', W']`, grey between them."""
     count, _, height, width = pictures.shape
     rows = -(-count // columns)
     sheet = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), 0.5)
@@ -20,9 +22,9 @@ def make_grid(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
 
 
 def save_grid(pictures: Tensor, path: str | Path, columns: int = 8) -> None:
-    """Write float pictures `[B, 3, H, W]` (0..1, clipped) as one image file of rows of `columns`."""
+    """Writes float pictures `[B, 3, H, W]` (0..1, clipped) as one PNG of rows of `columns`."""
     from PIL import Image
 
     sheet = make_grid(pictures.detach().float().cpu(), columns).clamp(0, 1)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy()).save(path)
+    with beside(Path(path)) as partial:
+        Image.fromarray((sheet * 255).round().byte().permute(1, 2, 0).numpy()).save(partial, "PNG")

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image, features
 
-from amused_core.finetune.data import read_examples
-from amused_core.finetune.folder import Report
+from amused_core.finetune.examples import read_examples
+from amused_core.finetune.folder import DatasetReport
 
 
-def read(source: Path, caption: str | None = None) -> tuple[list[Any], Report]:
-    report = Report()
+def read(source: Path, caption: str | None = None) -> tuple[list[Any], DatasetReport]:
+    report = DatasetReport()
     return list(read_examples(source, caption, (32, 32), 4, report)), report
 
 

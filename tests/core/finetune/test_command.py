@@ -1,0 +1,48 @@
+"""Fine-tuning: `amused train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from amused_core.cli import main
+from amused_core.finetune.plan import LORA
+
+
+def train(*arguments: str | Path) -> int:
+    return main(["train", *map(str, arguments), "--device", "cpu"])
+
+
+def test_command(folder: Path, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (png, "--caption", "a castle", "--model", folder, "--steps", "2", "--output")
+    assert train("lora", *options, tmp_path / "l", "--rank", "2", "--targets", "to_q", "to_out.0") == 0
+    assert "lora.safetensors (2 steps" in capsys.readouterr().out
+    assert len(load_file(tmp_path / "l" / LORA)) == 2 * 2 * (4 + 4)
+    assert train("full", *options, tmp_path / "f", "--batch", "1") == 0
+    assert (tmp_path / "f" / "model-000002" / "model_index.json").is_file()
+    assert (tmp_path / "l" / "report.txt").read_text() == "1 used, 0 left out\n"
+    assert train("lora", *options, tmp_path / "l", "--rank", "2", "--targets", "to_q", "to_out.0") == 0
+    assert "(0 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["lora", "nowhere.png", "--caption", "x"], "Nothing at 'nowhere.png'"),
+        (["lora", "PNG"], "has no caption"),
+        (["lora", "PNG", "--caption", "x", "--preset", "full"], "for 'lora' allowed are style, dataset"),
+        (["full", "PNG", "--caption", "x", "--preset", "style"], "for 'full' allowed are full, full-8bit"),
+        (["lora", "PNG", "--caption", "x", "--steps", "0"], "steps is 0"),
+        (["lora", "PNG", "--caption", "x", "--save-every", "0"], "--save-every is 0"),
+        (["lora", "PNG", "--caption", "x", "--width", "33"], "width is 33"),
+    ],
+)
+def test_command_refuses(
+    options: list[str], said: str, folder: Path, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [str(png) if option == "PNG" else option for option in options]
+    assert train(*options, "--model", folder, "--output", tmp_path / "out") == 2
+    captured = capsys.readouterr().err
+    assert said in captured and "Traceback" not in captured
