@@ -17,18 +17,28 @@ EXACT = {torch.float16: 2048, torch.bfloat16: 256}
 MAX_CODES = 2**24
 # From where on a pixel of a mask counts; and the mean of four pixels of which one counts in full.
 HALF, ONE_OF_FOUR = 0.5, 0.25
+# Of the stock nodes 'Empty Latent Image' and 'EmptySD3LatentImage', which stand for 8 pixels a cell. Zeros with other
+# channels are of models with other cells, of videos, sounds or solids.
+EMPTY_CHANNELS = (4, 16)
 
 
 def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
     """A latent [B,1,h,w] as float32, after checking that it holds codes 0..`codebook_size`.
 
+    A stock empty latent (`EMPTY_CHANNELS`) is one that is masked all over.
+
     Raises:
         AmusedError: another model's latent, blended codes, codes of another codebook, or a dtype too small for them.
     """
-    if latent.ndim != 4 or 0 in latent.shape:
+    if latent.is_nested or latent.ndim != 4 or 0 in latent.shape:
+        shape = tuple(latent.shape)
         raise AmusedError(
-            f"The LATENT has the shape {tuple(latent.shape)}; an aMUSEd latent is [batch, 1, height, width]."
+            f"This LATENT has the shape {shape} and belongs to another kind of model; an aMUSEd latent is "
+            "[batch, 1, height, width]. Make it with 'aMUSEd empty latent', or encode a picture with the VAE of 'Load "
+            "aMUSEd'."
         )
+    if latent.shape[1] in EMPTY_CHANNELS and not latent.any():
+        return latent[:, :1].float()
     if latent.shape[1] != 1:
         raise AmusedError(
             f"This LATENT has {latent.shape[1]} channels and belongs to another model; an aMUSEd latent has 1. "
@@ -110,8 +120,7 @@ def before_sampling(
     """
     _refuse_stock_sampler(sampler)
     patcher = executor.class_obj.model_patcher
-    if latent_image.any():
-        check_codes(latent_image, patcher.model.facts.codebook_size)
+    check_codes(latent_image, patcher.model.facts.codebook_size)
     if denoise_mask is not None:
         grid = noise.shape[-2:]
         denoise_mask = mask_to_grid(denoise_mask, grid, ONE_OF_FOUR if denoise_mask.shape[-2:] == grid else HALF)

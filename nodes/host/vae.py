@@ -146,7 +146,7 @@ class AmusedVAE(comfy.sd.VAE):
         return partial(decoded, vq=self.first_stage_model.vq)
 
     def _codes(self, samples: Tensor) -> Tensor:
-        return check_codes(samples, self.codebook_size) if samples.any() else samples[:, :1].float()
+        return check_codes(samples, self.codebook_size)
 
 
 def load_vae(checkpoint: Checkpoint) -> AmusedVAE:
