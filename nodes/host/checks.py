@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...amused_core.errors import AmusedError
+from . import patches
 
 # The largest whole number up to which every one has its own half precision value.
 EXACT = {torch.float16: 2048, torch.bfloat16: 256}
@@ -20,6 +21,10 @@ HALF, ONE_OF_FOUR = 0.5, 0.25
 # Of the stock nodes 'Empty Latent Image' and 'EmptySD3LatentImage', which stand for 8 pixels a cell. Zeros with other
 # channels are of models with other cells, of videos, sounds or solids.
 EMPTY_CHANNELS = (4, 16)
+
+
+class NoTokens(AmusedError):
+    """The model was given something else than tokens; `before_sampling` says who is in the way."""
 
 
 def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
@@ -94,13 +99,13 @@ def tokens_of(planes: Tensor, codebook_size: int, mask_id: int) -> Tensor:
     """Planes [B,K,h,w] -> tokens int64 [B,h,w], masked cells holding `mask_id`.
 
     Raises:
-        AmusedError: not planes of zeros with at most a single one, which no sampler but ours produces.
+        NoTokens: not planes of zeros with at most a single one, which no sampler but ours produces.
     """
     if planes.shape[1] == codebook_size:
         value, index = planes.max(dim=1)
         if bool(((value == 0) | (value == 1)).all() and (planes.abs().sum(dim=1) == value).all()):
             return torch.where(value > 0, index, mask_id)
-    raise AmusedError(wrong_sampler("in use"))
+    raise NoTokens("These planes hold something else than tokens.")
 
 
 def before_sampling(
@@ -119,12 +124,17 @@ def before_sampling(
     Newer versions have shrunk it already: a cell then has the mean of the pixels in its middle.
     """
     _refuse_stock_sampler(sampler)
-    patcher = executor.class_obj.model_patcher
-    check_codes(latent_image, patcher.model.facts.codebook_size)
+    guider = executor.class_obj
+    check_codes(latent_image, guider.model_patcher.model.facts.codebook_size)
+    patches.check(guider.model_options, len(noise))
     if denoise_mask is not None:
         grid = noise.shape[-2:]
         denoise_mask = mask_to_grid(denoise_mask, grid, ONE_OF_FOUR if denoise_mask.shape[-2:] == grid else HALF)
-    return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kw)
+    try:
+        return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kw)
+    except NoTokens:
+        function = getattr(sampler, "sampler_function", sampler)
+        raise AmusedError(patches.in_the_way(function, guider.model_options)) from None
 
 
 def mask_to_grid(mask: Tensor, grid: tuple[int, int], least: float = HALF) -> Tensor:
@@ -139,9 +149,4 @@ def _refuse_stock_sampler(sampler: Any) -> None:
     module = getattr(function, "__module__", None) or ""
     if isinstance(sampler, comfy.samplers.KSAMPLER) and module.startswith("comfy."):
         name = function.__name__.removeprefix("sample_").removesuffix("_function")
-        raise AmusedError(wrong_sampler(name))
-
-
-def wrong_sampler(name: str) -> str:
-    """The sentence for a sampler that cannot run aMUSEd."""
-    return f"The sampler {name!r} cannot run an aMUSEd model; choose the sampler 'amused', or use 'aMUSEd sampler'."
+        raise AmusedError(patches.wrong_sampler(name))

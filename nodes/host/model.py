@@ -17,6 +17,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.errors import AmusedError
 from ...amused_core.families import Family
 from ...amused_core.loading import load_state
 from ...amused_core.settings import Recommended
@@ -45,11 +46,20 @@ class Facts:
     family: Family
 
 
+class Settings(dict[str, Any]):
+    """A UNet's settings for nodes that ask; there are none."""
+
+    def __missing__(self, key: str) -> Any:
+        """Raises `AmusedError`."""
+        raise AmusedError(f"This node needs the {key!r} of a UNet, and an aMUSEd model is none; take the node out.")
+
+
 class ModelConfig(comfy.supported_models_base.BASE):
     """ComfyUI's description of the model, without the U-ViT's own config: LoRA loaders would take it for a UNet."""
 
     def __init__(self, latent_format: AmusedLatentFormat, dtype: torch.dtype, compute: torch.dtype | None) -> None:
         super().__init__({"disable_unet_model_creation": True})
+        self.unet_config = Settings(self.unet_config)
         self.latent_format = latent_format
         self.set_inference_dtype(dtype, compute)
 

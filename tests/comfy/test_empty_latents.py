@@ -1,4 +1,4 @@
-"""Empty latents of stock nodes: those that stand for a grid of cells are taken, those of other kinds of model refused."""
+"""Empty latents of stock nodes: those of a grid of cells are taken, those of other kinds of model refused."""
 
 from __future__ import annotations
 
