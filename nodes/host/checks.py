@@ -144,7 +144,9 @@ def mask_to_grid(mask: Tensor, grid: tuple[int, int], least: float = HALF) -> Te
 
 
 def _refuse_stock_sampler(sampler: Any) -> None:
-    """Stock samplers would run on the planes and give garbage without an error."""
+    """Stock samplers would run on the planes and give garbage without an error; the trainer would learn noise."""
+    if type(sampler).__name__ == "TrainSampler":
+        raise AmusedError("The node 'TrainLoraNode' cannot train an aMUSEd model; use 'Train aMUSEd LoRA'.")
     function = getattr(sampler, "sampler_function", None)
     module = getattr(function, "__module__", None) or ""
     if isinstance(sampler, comfy.samplers.KSAMPLER) and module.startswith("comfy."):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...amused_core.checkpoint import Checkpoint
 from ...amused_core.errors import CheckpointError
-from ...amused_core.insight.words import words_of
+from ...amused_core.insight.words import pack, words_of
 from ...amused_core.loading import load_state
 from . import compat
 from .attention import unless_told
@@ -52,7 +52,8 @@ class TextModel(comfy.clip_model.CLIPTextModel):
 class AmusedClipModel(SD1ClipModel):
     """Penultimate hidden states and the projected pooled embedding, marked as aMUSEd's in the conditioning.
 
-    The conditioning also knows the word of each token, so that maps of attention can name it. `stored_config` is the
+    The conditioning also knows the word of each token, so that maps of attention can name it: as a tensor, since stock
+    nodes expect tensors and numbers, and go astray in a text. `stored_config` is the
     checkpoint's own, for saving.
     """
 
@@ -65,7 +66,7 @@ class AmusedClipModel(SD1ClipModel):
         """Hidden states [1,L,D], pooled [1,P], and entries that ComfyUI adds to the conditioning."""
         hidden, pooled, *extra = super().encode_token_weights(token_weight_pairs)
         ids = [pair[0] for section in token_weight_pairs[self.clip_name] for pair in section]
-        words = words_of(self.tokenizer, ids)
+        words = pack(words_of(self.tokenizer, ids))
         return hidden, pooled, {**(extra[0] if extra else {}), "amused": True, "amused_words": words}
 
 
@@ -108,7 +109,13 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
     # Older checkpoints store this constant buffer.
     stored = {key: value for key, value in checkpoint.state("text_encoder").items() if "position_ids" not in key}
     load_state(clip.cond_stage_model.clip_l.transformer, {k: v.to(dtype) for k, v in stored.items()}, "text_encoder")
+    clip.patcher.cached_patcher_init = (_load_again, (checkpoint, dtype))
     return clip
+
+
+def _load_again(checkpoint: Checkpoint, dtype: torch.dtype, **_: Any) -> Any:
+    """What newer ComfyUIs call where a node wants weights of its own (hooks, another device)."""
+    return load_clip(checkpoint, dtype).patcher
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -183,4 +183,10 @@ def load_model(
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_left_out)
     for event in (CallbacksMP.ON_PRE_RUN, CallbacksMP.ON_CLEANUP):
         patcher.add_callback_with_key(event, "amused", forget)
+    patcher.cached_patcher_init = (_load_again, (checkpoint, dtype, colors, decoder))
     return patcher
+
+
+def _load_again(*arguments: Any, **_: Any) -> ModelPatcher:
+    """What newer ComfyUIs call where a node wants weights of its own (training, another device)."""
+    return load_model(*arguments)

@@ -150,3 +150,38 @@ def test_a_wrapped_sampler_is_named(comfy, start):
     loader, text, latent = start
     run = graphs.custom(comfy, loader, latent, text, sampler=comfy.give(KSAMPLER(sample_of_another_pack)))
     refused(comfy, run, "'sample_of_another_pack' cannot run an aMUSEd model")
+
+
+def test_stock_training_points_to_our_node(comfy, start):
+    """And the MODEL draws as before afterwards."""
+    loader, text, latent = start
+    plain = comfy.run(graphs.sample(comfy, loader, latent, text))
+    pictures = comfy.node("RebatchLatents", latents=comfy.give(graphs.latent(2)), batch_size=1)
+    settings = {"batch_size": 1, "steps": 2, "grad_accumulation_steps": 1, "learning_rate": 0.001, "rank": 2, "seed": 0}
+    settings |= {"optimizer": "AdamW", "loss_function": "MSE", "training_dtype": "fp32", "lora_dtype": "fp32"}
+    settings |= {"algorithm": "LoRA", "gradient_checkpointing": True, "existing_lora": "[None]"}
+    newer = {"bucket_mode": False, "bypass_mode": False, "quantized_backward": False, "checkpoint_depth": 1}
+    node = comfy.node(
+        "TrainLoraNode", model=loader, latents=pictures, positive=text, **settings, **newer, offloading=False
+    )
+    refused(comfy, node, "'Train aMUSEd LoRA'")
+    assert same(comfy.run(graphs.sample(comfy, loader, latent, text)), plain)
+
+
+def leaves(value):
+    """Everything in a nest of lists and dicts."""
+    if isinstance(value, (list, tuple, dict)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from leaves(inner)
+    else:
+        yield value
+
+
+def test_conditioning_holds_tensors_and_numbers_only(comfy, start):
+    """Stock nodes walk through it, and a text is a list of texts for ever."""
+    loader, text, _ = start
+    stock = comfy.node("CLIPTextEncode", clip=(loader, 1), text="a red apple")
+    micro = {"width": 64, "height": 0, "crop_top": 1, "crop_left": 0, "aesthetic_score": 5.5}
+    told = comfy.node("AmusedMicroConditioning", conditioning=stock, **micro)
+    for conditioning in comfy.run(text, stock, told):
+        assert {type(leaf) for leaf in leaves(conditioning)} <= {torch.Tensor, int, float, bool, type(None)}
