@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.samplers
@@ -21,6 +22,7 @@ HALF, ONE_OF_FOUR = 0.5, 0.25
 # Of the stock nodes 'Empty Latent Image' and 'EmptySD3LatentImage', which stand for 8 pixels a cell. Zeros with other
 # channels are of models with other cells, of videos, sounds or solids.
 EMPTY_CHANNELS = (4, 16)
+logger = logging.getLogger(__name__)
 
 
 class NoTokens(AmusedError):
@@ -86,8 +88,14 @@ def check_sigmas(sigmas: Tensor) -> Tensor:
 def check_text(text: Tensor | None, pooled: Tensor | None, width: int, pooled_width: int) -> None:
     """Raises `AmusedError` unless a conditioning has the widths this model was trained with."""
     hint = "connect the CLIP of 'Load aMUSEd' to the text encoder."
-    if text is None or pooled is None:
-        raise AmusedError(f"This CONDITIONING has no {'text' if text is None else 'pooled text'} embedding; {hint}")
+    if text is None:
+        raise AmusedError(f"This CONDITIONING has no text embedding; {hint}")
+    if pooled is None:
+        raise AmusedError(
+            "This CONDITIONING has no pooled text ('pooled_output'), which an aMUSEd model needs beside the text: the "
+            "node that encoded the prompt leaves it out. Take 'aMUSEd text encode' or the stock 'CLIP Text Encode', "
+            "with the CLIP of 'Load aMUSEd'."
+        )
     if text.shape[-1] != width or pooled.shape[-1] != pooled_width:
         raise AmusedError(
             f"This CONDITIONING is {text.shape[-1]} wide (pooled {pooled.shape[-1]}), but this aMUSEd model needs "
@@ -130,6 +138,8 @@ def before_sampling(
     if denoise_mask is not None:
         grid = noise.shape[-2:]
         denoise_mask = mask_to_grid(denoise_mask, grid, ONE_OF_FOUR if denoise_mask.shape[-2:] == grid else HALF)
+        if not denoise_mask.any():
+            logger.warning("aMUSEd: the mask is empty, so nothing is drawn anew; is there a stroke in it?")
     try:
         return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kw)
     except NoTokens:

@@ -26,6 +26,7 @@ from ...amused_core.sampling.schedule import Schedule
 from ...amused_core.small_world.training.progress import step_generator
 from . import guards, lessons, output
 from .latent_format import tokens_to_codes
+from .lora import stock_names
 
 STOPPED = "loras/amused_stopped"
 PREVIEW_SIDE = 512
@@ -47,7 +48,7 @@ def train_lora(
         changes: settings of `Settings`; 0 and "" are the preset's.
 
     Returns:
-        MODEL with the LoRA, its weights in diffusers' format, the losses, and the number of steps.
+        MODEL with the LoRA, its weights under ComfyUI's names, the losses, and the number of steps.
 
     Raises:
         AmusedError: peft or accelerate is missing, inputs of other models, captions that do not fit the pictures.
@@ -75,7 +76,7 @@ def train_lora(
             _keep(trainer, student, facts.name)
             raise
         with trainer.averaged():
-            lora = student_lora(student)
+            lora = stock_names(student_lora(student))
     return _with_lora(model, lora), lora, {"loss": trainer.losses}, len(trainer.losses)
 
 
@@ -120,13 +121,13 @@ def _keep(trainer: Trainer, student: Student, base: str) -> None:
     path = output.numbered(STOPPED, ".safetensors")
     about = lora_metadata(base, trainer.settings, len(trainer.losses), trainer.lessons.captions)
     with trainer.averaged():
-        put_tensors(path, student_lora(student), about)
+        put_tensors(path, stock_names(student_lora(student)), about)
     logger.warning("aMUSEd: stopped after %s steps; what was learnt is in %s", len(trainer.losses), path)
 
 
 def _with_lora(model: Any, lora: dict[str, Tensor]) -> Any:
     names = {key.rpartition(".lora_")[0] for key in lora}
-    keys = {name: f"diffusion_model.{name.removeprefix('transformer.')}.weight" for name in names}
+    keys = {name: f"{name}.weight" for name in names}
     clone = model.clone()
     clone.add_patches(comfy.lora.load_lora(lora, keys), 1.0)
     return clone

@@ -19,6 +19,7 @@ from ...amused_core.loading import build_vq
 from ...amused_core.networks.vq import VQ
 from . import compat
 from .checks import check_codes
+from .pictures import rgb
 from .preview import code_colors, decoded
 
 UNDECIDED = 0.5
@@ -103,6 +104,14 @@ class AmusedVAE(comfy.sd.VAE):
     def decode_tiled(self, samples: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """As `decode`, in overlapping tiles."""
         return super().decode_tiled(self._codes(samples), *args, **kwargs)
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """Pictures [B,H,W,C] -> codes [B,1,h,w]; of their channels the first three count, as everywhere."""
+        return super().encode(rgb(pixel_samples))
+
+    def encode_tiled(self, pixel_samples: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """As `encode`, in overlapping tiles."""
+        return super().encode_tiled(rgb(pixel_samples), *args, **kwargs)
 
     def encode_tiled_(self, pixel_samples: Tensor, tile_x: int = 512, tile_y: int = 512, overlap: int = 64) -> Tensor:
         """Pixels [B,3,H,W] -> codes: the tiles are blended before the nearest codes are taken, once."""
