@@ -1,4 +1,4 @@
-"""The CLIP: ComfyUI's own text encoder with a checkpoint's sizes, so that weights, embeddings and long prompts work."""
+"""The CLIP: ComfyUI's own text encoder with a checkpoint's sizes, so that weights and embeddings work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import comfy.sd
 import folder_paths
 import torch
 from comfy.patcher_extension import CallbacksMP
-from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
+from comfy.sd1_clip import SD1ClipModel, SDClipModel
 from comfy.supported_models_base import ClipTarget
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from ...amused_core.loading import load_state
 from . import compat
 from .attention import unless_told
 from .layers import patch_left_out
+from .tokenizer import tokenizer_class
 
 MIN_LAYERS = 3
 
@@ -70,17 +71,6 @@ class AmusedClipModel(SD1ClipModel):
         return hidden, pooled, {**(extra[0] if extra else {}), "amused": True, "amused_words": words}
 
 
-class Given:
-    """Hands a tokenizer that is already there to ComfyUI, which wants to read one from a folder."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def from_pretrained(self, path: str, **kwargs: Any) -> Any:
-        """The tokenizer, whatever `path` says."""
-        return self.tokenizer
-
-
 def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLIP:
     """The CLIP of a checkpoint.
 
@@ -99,7 +89,7 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
     tokenizer = checkpoint.tokenizer()
     stored_config = checkpoint.config("text_encoder")
     model = partial(AmusedClipModel, tokenizer, stored_config, clip_model=_encoder(tokenizer, config))
-    target = ClipTarget(_tokenizer(tokenizer, config), model)
+    target = ClipTarget(tokenizer_class(tokenizer, config), model)
     clip = compat.make_clip(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
@@ -128,17 +118,6 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
             f"{MIN_LAYERS} to take the last but one."
         )
     return config
-
-
-def _tokenizer(tokenizer: Any, config: dict[str, Any]) -> partial[SD1Tokenizer]:
-    inner = partial(
-        SDTokenizer,
-        tokenizer_class=Given(tokenizer),
-        max_length=min(tokenizer.model_max_length, config["max_position_embeddings"]),
-        pad_token=tokenizer.pad_token_id,
-        embedding_size=config["hidden_size"],
-    )
-    return partial(SD1Tokenizer, tokenizer=inner)
 
 
 def _encoder(tokenizer: Any, config: dict[str, Any]) -> partial[SDClipModel]:
