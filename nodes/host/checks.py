@@ -32,8 +32,6 @@ class NoTokens(AmusedError):
 def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
     """A latent [B,1,h,w] as float32, after checking that it holds codes 0..`codebook_size`.
 
-    A stock empty latent (`EMPTY_CHANNELS`) is one that is masked all over.
-
     Raises:
         AmusedError: another model's latent, blended codes, codes of another codebook, or a dtype too small for them.
     """
@@ -44,8 +42,6 @@ def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
             "[batch, 1, height, width]. Make it with 'aMUSEd empty latent', or encode a picture with the VAE of 'Load "
             "aMUSEd'."
         )
-    if latent.shape[1] in EMPTY_CHANNELS and not latent.any():
-        return latent[:, :1].float()
     if latent.shape[1] != 1:
         raise AmusedError(
             f"This LATENT has {latent.shape[1]} channels and belongs to another model; an aMUSEd latent has 1. "
@@ -68,6 +64,12 @@ def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
             "It belongs to another model."
         )
     return latent.float()
+
+
+def codes_of(latent: Tensor, codebook_size: int) -> Tensor:
+    """As `check_codes`; a stock empty latent (`EMPTY_CHANNELS`) is a grid that is masked all over."""
+    grid = not latent.is_nested and latent.ndim == 4 and latent.shape[1] in EMPTY_CHANNELS
+    return check_codes(latent[:, :1] if grid and not latent.any() else latent, codebook_size)
 
 
 def check_sigmas(sigmas: Tensor) -> Tensor:

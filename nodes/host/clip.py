@@ -89,7 +89,7 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
     tokenizer = checkpoint.tokenizer()
     stored_config = checkpoint.config("text_encoder")
     model = partial(AmusedClipModel, tokenizer, stored_config, clip_model=_encoder(tokenizer, config))
-    target = ClipTarget(tokenizer_class(tokenizer, config), model)
+    target = ClipTarget(tokenizer_class(tokenizer, config, checkpoint), model)
     clip = compat.make_clip(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),

@@ -17,11 +17,12 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.checkpoint.graph_file import KEYS, describe
 from ...amused_core.errors import AmusedError
 from ...amused_core.families import Family
 from ...amused_core.loading import load_state
 from ...amused_core.settings import Recommended
-from . import checks, compat
+from . import checks, compat, folders
 from .conditions import Conditions, forget
 from .latent_format import AmusedLatentFormat
 from .layers import comfy_layers, patch_left_out, patch_response_norms
@@ -70,8 +71,11 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
     So its `uncond + cfg * (cond - uncond)` is aMUSEd's own guidance.
     """
 
-    def __init__(self, config: ModelConfig, unet: HostTransformer, facts: Facts, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, unet: HostTransformer, facts: Facts, device: torch.device, checkpoint: Checkpoint
+    ) -> None:
         super().__init__(config, device=device)
+        self.checkpoint = checkpoint
         self.facts = facts
         self.diffusion_model = unet
         self.model_sampling = AmusedModelSampling(facts.schedule)
@@ -133,6 +137,11 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
             own = (0, 0, 0, 0, AESTHETIC_SCORE)
         return (own[0] or width, own[1] or height, *own[2:])
 
+    def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """What ComfyUI's nodes save, and what `GraphFile` reads the weights with."""
+        about = describe("transformer", self.checkpoint, folders.name_of(self.checkpoint.path))
+        return {**super().state_dict_for_saving(*args, **kwargs), KEYS["transformer"]: about}
+
     def scale_latent_inpaint(self, latent_image: Tensor, **kwargs: Any) -> Tensor:
         """Cells outside a mask keep their tokens at every mask ratio."""
         return latent_image
@@ -174,7 +183,7 @@ def load_model(
         checkpoint.family,
     )
     latent_format = AmusedLatentFormat(config.codebook_size, checkpoint.factor, colors, decoder)
-    model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload)
+    model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload, checkpoint)
     patcher = ModelPatcher(model, load_device=device, offload_device=offload)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", checks.before_sampling)
     if compat.obstacle() is None:

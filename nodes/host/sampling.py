@@ -138,7 +138,7 @@ def sample_latent(
         on_step: called with each step of the core's loop.
     """
     facts = guards.amused_model(model).facts
-    samples = checks.check_codes(latent["samples"], facts.codebook_size)
+    samples = checks.codes_of(latent["samples"], facts.codebook_size)
     samples = comfy.sample.fix_empty_latent_channels(model, samples)
     mask = latent.get("noise_mask")
     if mask is not None:

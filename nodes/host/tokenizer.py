@@ -7,8 +7,12 @@ from functools import partial
 from typing import Any
 
 from comfy.sd1_clip import SD1Tokenizer, SDTokenizer
+from torch import Tensor
 
+from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.checkpoint.graph_file import ABOUT, describe
 from ...amused_core.networks.text import cut
+from . import folders
 
 # Longer than any prompt: the base class would go on in another row.
 UNLIMITED = 2**31
@@ -40,11 +44,20 @@ class PromptTokenizer(SDTokenizer):
     """ComfyUI's, for one row of `max_length` tokens: what is left out is logged.
 
     ComfyUI would read a longer prompt in several rows, which neither the model has seen nor `generate` does.
+
+    Args:
+        max_length: tokens of a row.
+        checkpoint: what the tokenizer came from.
     """
 
-    def __init__(self, max_length: int, **kwargs: Any) -> None:
+    def __init__(self, max_length: int, checkpoint: Checkpoint, **kwargs: Any) -> None:
         super().__init__(max_length=UNLIMITED, pad_to_max_length=False, **kwargs)
-        self.limit = max_length
+        self.limit, self.checkpoint = max_length, checkpoint
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is saved with the text encoder's weights: what `GraphFile` reads them with."""
+        base = folders.name_of(self.checkpoint.path)
+        return {f"clip_l.{ABOUT}": describe("text_encoder", self.checkpoint, base, self.tokenizer)}
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> list[list[tuple]]:
         """One row of (id or vector, weight), and the number of the word where wanted."""
@@ -64,10 +77,11 @@ class PromptTokenizer(SDTokenizer):
         return self.tokenizer.decode([token for token in tokens[room:] if isinstance(token, int)])
 
 
-def tokenizer_class(tokenizer: Any, config: dict[str, Any]) -> partial[SD1Tokenizer]:
+def tokenizer_class(tokenizer: Any, config: dict[str, Any], checkpoint: Checkpoint) -> partial[SD1Tokenizer]:
     """What `comfy.sd.CLIP` makes its tokenizer of; `config` is the text encoder's."""
     inner = partial(
         PromptTokenizer,
+        checkpoint=checkpoint,
         tokenizer_class=Given(tokenizer),
         max_length=min(tokenizer.model_max_length, config["max_position_embeddings"]),
         pad_token=tokenizer.pad_token_id,

@@ -14,11 +14,12 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.checkpoint.graph_file import ABOUT, describe
 from ...amused_core.images.masks import cells_to_mask
 from ...amused_core.loading import build_vq
 from ...amused_core.networks.vq import VQ
-from . import compat
-from .checks import check_codes
+from . import compat, folders
+from .checks import codes_of
 from .pictures import rgb
 from .preview import code_colors, decoded
 
@@ -65,9 +66,14 @@ class FirstStage(nn.Module):
 
 
 class AmusedVAE(comfy.sd.VAE):
-    """A VAE whose latent is a grid of token ids, which must travel in float32 and must never be averaged."""
+    """A VAE whose latent is a grid of token ids, which must travel in float32 and must never be averaged.
 
-    def __init__(self, vq: VQ) -> None:
+    Args:
+        vq: the network.
+        checkpoint: what it came from.
+    """
+
+    def __init__(self, vq: VQ, checkpoint: Checkpoint) -> None:
         with compat.no_vae_warning():
             super().__init__(sd={})  # Sets every attribute that this version of ComfyUI wants, then gives up.
         management = comfy.model_management
@@ -91,6 +97,7 @@ class AmusedVAE(comfy.sd.VAE):
             self.first_stage_model, load_device=self.device, offload_device=management.vae_offload_device()
         )
         self.codebook_size = vq.codebook_size
+        self.checkpoint = checkpoint
         self._colors: Tensor | None = None
 
     def vae_output_dtype(self) -> torch.dtype:
@@ -136,8 +143,9 @@ class AmusedVAE(comfy.sd.VAE):
         return stage.nearest(features.to(self.device)).to(self.output_device)
 
     def get_sd(self) -> dict[str, Tensor]:
-        """The weights under the keys of diffusers' `VQModel`."""
-        return self.first_stage_model.module.state_dict()
+        """The weights under the keys of diffusers' `VQModel`, and what `GraphFile` reads them with."""
+        about = describe("vqvae", self.checkpoint, folders.name_of(self.checkpoint.path))
+        return {**self.first_stage_model.module.state_dict(), ABOUT: about}
 
     def code_colors(self) -> Tensor:
         """Mean colour of each code, float [K,3] in 0..1, worked out once."""
@@ -155,12 +163,12 @@ class AmusedVAE(comfy.sd.VAE):
         return partial(decoded, vq=self.first_stage_model.vq)
 
     def _codes(self, samples: Tensor) -> Tensor:
-        return check_codes(samples, self.codebook_size)
+        return codes_of(samples, self.codebook_size)
 
 
 def load_vae(checkpoint: Checkpoint) -> AmusedVAE:
     """The VAE of a checkpoint, always fp32."""
-    return AmusedVAE(build_vq(checkpoint))
+    return AmusedVAE(build_vq(checkpoint), checkpoint)
 
 
 def _fill(tokens: Tensor, gaps: Tensor) -> Tensor:

@@ -75,6 +75,7 @@ def test_stock_empty_latents_are_masked_all_over(comfy, start, name):
     for sampler in ("AmusedSampler", "KSampler", "SamplerCustom", "SamplerCustomAdvanced"):
         assert comfy.run(nodes[sampler])["samples"].shape == (1, 1, 8, 8)
     assert same(comfy.run(nodes["AmusedSampler"]), comfy.run(graphs.sample(comfy, loader, own, text)))
+    refused(comfy, nodes["AmusedTokenGrid"], "belongs to another model")
     for decoder in ("AmusedVQDecode", "VAEDecode"):
         assert torch.equal(comfy.run(nodes[decoder]), torch.full((1, 32, 32, 3), 0.5))
 
