@@ -24,6 +24,8 @@ INSTEAD = {
 }
 # Nodes that compare a number of one picture where a batch has several.
 ONE_PICTURE = ("RenormCFG",)
+# Nodes whose functions are called and change nothing here: the mask of a run is whole cells, the options of others' own.
+NO_EFFECT = ("ChromaRadianceOptions", "DifferentialDiffusion")
 _OURS = __name__.partition(".nodes.")[0]
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,10 @@ def check(options: dict[str, Any], batch: int) -> None:
             raise AmusedError(f"The node {name!r} cannot work on an aMUSEd model: {REASONS[name]}. {advice}")
         if name in ONE_PICTURE and batch > 1:
             raise AmusedError(f"The node {name!r} works on one picture at a time, and this batch has {batch}.")
-    if unused := nodes(_never_asked(own)):
+    unused = [*nodes(_never_asked(own)), *(name for name in names if name in NO_EFFECT)]
+    if "rope_options" in own:
+        unused.append("ScaleROPE")
+    if unused:
         logger.warning("aMUSEd: of no effect on an aMUSEd model: %s", ", ".join(unused))
 
 
