@@ -24,7 +24,7 @@ INSTEAD = {
 }
 # Nodes that compare a number of one picture where a batch has several.
 ONE_PICTURE = ("RenormCFG",)
-# Nodes whose functions are called and change nothing here: the mask of a run is whole cells, the options of others' own.
+# Nodes whose functions are called and change nothing: a run's mask is whole cells, and its options are not theirs.
 NO_EFFECT = ("ChromaRadianceOptions", "DifferentialDiffusion")
 _OURS = __name__.partition(".nodes.")[0]
 logger = logging.getLogger(__name__)
