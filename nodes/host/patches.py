@@ -25,7 +25,12 @@ INSTEAD = {
 # Nodes that compare a number of one picture where a batch has several.
 ONE_PICTURE = ("RenormCFG",)
 # Nodes whose functions are called and change nothing: a run's mask is whole cells, and its options are not theirs.
-NO_EFFECT = ("ChromaRadianceOptions", "DifferentialDiffusion")
+NO_EFFECT = (
+    "ChromaRadianceOptions",
+    "DifferentialDiffusion",
+    "LTXVModalityGuidance",
+    "LTXVSpatioTemporalGuidance",
+)
 _OURS = __name__.partition(".nodes.")[0]
 logger = logging.getLogger(__name__)
 

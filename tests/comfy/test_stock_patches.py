@@ -31,7 +31,13 @@ FREEU = {"b1": 1.1, "b2": 1.2, "s1": 0.9, "s2": 0.2}
 NO_EFFECT = {
     "DifferentialDiffusion": {},
     "ScaleROPE": {"scale_x": 3.0, "shift_x": 1.0, "scale_y": 3.0, "shift_y": 1.0, "scale_t": 1.0, "shift_t": 0.0},
-    "ChromaRadianceOptions": {"preserve_wrapper": True, "start_sigma": 1.0, "end_sigma": 0.0, "nerf_tile_size": 0},
+    "ChromaRadianceOptions": {
+        "preserve_wrapper": True,
+        "start_sigma": 1.0,
+        "end_sigma": 0.0,
+        "nerf_tile_size": 0,
+        "force_sequential_txt_ids": False,
+    },
     "HyperTile": {"tile_size": 256, "swap_size": 2, "max_depth": 0, "scale_depth": False},
     "TomePatchModel": {"ratio": 0.3},
     "PatchModelAddDownscale": {
