@@ -12,20 +12,21 @@ from tests import loras
 from tests.comfy import graphs
 from tests.comfy.graphs import refused, same
 
-KINDS = {"checkpoints": "checkpoints", "diffusion_models": "diffusion_models", "clip": "clip", "vae": "vae"}
+KINDS = ("checkpoints", "diffusion_models", "clip", "vae")
 
 
 @pytest.fixture
 def output(comfy):
-    """ComfyUI's output folder, emptied, with the folders in it that ComfyUI looks for models in."""
+    """ComfyUI's output folder, with empty folders in it that ComfyUI looks for models in."""
     import folder_paths
 
     comfy.fresh()
     folder = comfy.models / "output"
     for kind in KINDS:
-        shutil.rmtree(folder / kind, ignore_errors=True)
         folder_paths.add_model_folder_path(kind, str(folder / kind))
-    return folder
+    yield folder
+    for kind in KINDS:
+        shutil.rmtree(folder / kind, ignore_errors=True)
 
 
 @pytest.fixture
@@ -147,3 +148,25 @@ def test_stock_loaders_refuse_it(comfy, output, changed):
     file = listed(comfy, "checkpoints/").removeprefix("checkpoints/")
     with pytest.raises(GraphError, match="Could not detect model type"):
         comfy.run(comfy.node("CheckpointLoaderSimple", ckpt_name=file))
+
+
+def test_a_new_version_of_what_the_other_parts_come_from(comfy, output, changed):
+    """The loader runs again, for the part alone as for the whole."""
+    folders = comfy.module("nodes.host.folders")
+    save(comfy, "VAESave", vae=changed[2])
+    name = listed(comfy, "vae/")
+    before = folders.fingerprint(name)
+    file = comfy.models / "amused" / "tiny" / "transformer" / "config.json"
+    file.touch()
+    assert folders.fingerprint(name) != before and len(before) > 1
+
+
+def test_other_models_are_neither_listed_nor_told(comfy, output, caplog):
+    """In those folders most files are of other models, and some are just being downloaded."""
+    from safetensors.torch import save_file
+
+    (output / "checkpoints").mkdir()
+    save_file({"model.diffusion_model.x": torch.ones(1)}, output / "checkpoints" / "other.safetensors")
+    (output / "checkpoints" / "half.safetensors").write_bytes(b"half")
+    names = comfy.module("nodes.host.folders").model_names()
+    assert not [name for name in names if name.startswith("checkpoints/")] and "left out" not in caplog.text
