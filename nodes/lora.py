@@ -55,6 +55,11 @@ class AmusedLoraLoader(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, lora_name: str | None) -> bool:
+        """Takes names that are not in the list, such as those with the backslashes of Windows; `load` finds them."""
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, lora_name: str, **kwargs: Any) -> Any:
         """A LoRA that is replaced on disk is loaded again."""
         return lora.fingerprint(lora_name)

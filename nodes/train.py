@@ -93,7 +93,9 @@ class AmusedTrainLora(io.ComfyNode):
             outputs=[
                 io.Model.Output(tooltip="The model with the LoRA, to try it at once."),
                 io.Custom("LORA_MODEL").Output(
-                    display_name="lora", tooltip="The LoRA in diffusers' format, for the stock 'Save LoRA Weights'."
+                    display_name="lora",
+                    tooltip="The LoRA's weights, for the stock 'Load LoRA Model' and 'Save LoRA Weights'; the saved "
+                    "file is for 'Load aMUSEd LoRA' and the stock LoRA loaders.",
                 ),
                 io.Custom("LOSS_MAP").Output(
                     display_name="loss_map", tooltip="The loss of each step, for the stock 'Plot Loss Graph'."

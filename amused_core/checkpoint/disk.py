@@ -13,6 +13,7 @@ from ..files.reading import read_json
 from ..files.tensors import ENDING, TensorFile, read_header
 from .contents import Checkpoint
 from .folder import INDEX_FILE, FolderSource, write_folder
+from .graph_file import MARKS, Base, GraphFile, is_graph_file
 from .single_file import METADATA_KEY, FileSource, write_checkpoint
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -20,13 +21,17 @@ EMBEDDED = Path(__file__).parents[1] / "embedded"
 OTHER_ENDINGS = (".bin", ".ckpt", ".gguf", ".pt", ".pth")
 
 
-def open_checkpoint(path: str | Path | None = None, variant: str | None = None, mmap: bool = False) -> Checkpoint:
+def open_checkpoint(
+    path: str | Path | None = None, variant: str | None = None, mmap: bool = False, base: Base | None = None
+) -> Checkpoint:
     """Opens a diffusers folder or a one-file checkpoint; `None` is the model that ships with the package.
 
     Args:
-        path: folder with a `model_index.json`, or a `.safetensors` file written by `write_checkpoint`.
+        path: folder with a `model_index.json`, or a `.safetensors` file written by `write_checkpoint`, or by
+            ComfyUI's own save nodes.
         variant: weight variant of a folder ("fp16" reads `*.fp16.safetensors`); parts that lack it are read plain.
         mmap: map weights from the file instead of reading them; see `load_model`.
+        base: opens what the other parts come from where a save node wrote a part alone; see `GraphFile`.
 
     Raises:
         CheckpointError: nothing there, another kind of model, or unreadable files.
@@ -45,7 +50,8 @@ def open_checkpoint(path: str | Path | None = None, variant: str | None = None, 
         raise CheckpointError(f"No model at {str(place)!r}; {allowed}")
     if variant is not None:
         raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
-    return Checkpoint(place, FileSource(place, mmap))
+    source = GraphFile(place, base, mmap) if is_graph_file(place) else FileSource(place, mmap)
+    return Checkpoint(place, source)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -61,10 +67,11 @@ def is_checkpoint(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            metadata = read_header(file)[0].get("__metadata__")
+            header = read_header(file)[0]
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
-    if not isinstance(metadata, dict) or METADATA_KEY not in metadata:
+    metadata = header.get("__metadata__")
+    if not (isinstance(metadata, dict) and METADATA_KEY in metadata) and not MARKS & header.keys():
         return False
     TensorFile(path)
     return True

@@ -55,14 +55,7 @@ class FileSource:
 
     def tokenizer(self) -> Any:
         """See `Source`."""
-        from tokenizers import Tokenizer
-        from transformers import PreTrainedTokenizerFast
-
-        about = self._about["tokenizer"]
-        try:
-            return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
-        except Exception as error:  # the tokenizers library raises bare Exceptions
-            raise CheckpointError(f"The tokenizer in {str(self.path)!r} cannot be read: {error}") from error
+        return read_tokenizer(self._about["tokenizer"], self.path)
 
     def extra(self) -> dict[str, Any]:
         """See `Source`."""
@@ -95,7 +88,7 @@ def write_checkpoint(
     tensors = {f"{part}.{key}": value for part in PARTS for key, value in checkpoint.weights(part, dtype).items()}
     about: dict[str, Any] = {part: checkpoint.config(part) for part in CONFIGS}
     about["extra"] = {**checkpoint.extra(), "name": checkpoint.name}
-    about["tokenizer"] = _describe_tokenizer(checkpoint.tokenizer())
+    about["tokenizer"] = describe_tokenizer(checkpoint.tokenizer())
     with beside(path) as partial:
         save_file(tensors, partial, metadata={**(metadata or {}), "format": "pt", METADATA_KEY: json.dumps(about)})
 
@@ -114,8 +107,24 @@ def _read_metadata(path: Path, text: str) -> dict[str, Any]:
     return about
 
 
-def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
+def describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
+    """A tokenizer as what JSON can hold."""
     return {
         "json": tokenizer.backend_tokenizer.to_str(),
         "settings": {**special_tokens(tokenizer), "model_max_length": tokenizer.model_max_length},
     }
+
+
+def read_tokenizer(about: dict[str, Any], path: Path) -> Any:
+    """The transformers tokenizer that `describe_tokenizer` described.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        raise CheckpointError(f"The tokenizer in {str(path)!r} cannot be read: {error}") from error

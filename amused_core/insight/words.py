@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..errors import AmusedError
 
 END = "</w>"
@@ -30,6 +33,16 @@ def words_of(tokenizer: Any, ids: Sequence[Any]) -> tuple[str, ...]:
             words += [_text(pieces)] * len(pieces)
             pieces = []
     return (*words, *([""] * len(pieces)))
+
+
+def pack(words: Sequence[str]) -> Tensor:
+    """Two words or more as a tensor that can go with a prompt: uint8 of UTF-8, with a 0 between two words."""
+    return torch.frombuffer(bytearray("\0".join(words).encode()), dtype=torch.uint8)
+
+
+def unpack(packed: Tensor) -> tuple[str, ...]:
+    """The words that `pack` made a tensor of."""
+    return tuple(bytes(packed.tolist()).decode().split("\0"))
 
 
 def positions(words: Sequence[str], word: str) -> list[int]:

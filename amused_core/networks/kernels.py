@@ -21,9 +21,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear`, in fp32 on a CPU by the faster of the two libraries torch has for it.
 
     torch takes MKL, which loses a tenth to a half to oneDNN on processors that are not Intel's. Results differ in
-    rounding only. oneDNN's product has no backward, so where gradients are wanted it is torch's own choice.
+    rounding only. oneDNN's product has no backward, so where gradients are wanted it is torch's own choice; so it is in
+    a graph that `torch.compile` makes, which knows oneDNN's for constant weights only.
     """
-    if _plain(x) and _plain(weight) and not torch.is_grad_enabled() and onednn_pays():
+    if (
+        not torch.compiler.is_compiling()
+        and _plain(x)
+        and _plain(weight)
+        and not torch.is_grad_enabled()
+        and onednn_pays()
+    ):
         return _onednn(x, weight, bias)
     return F.linear(x, weight, bias)
 

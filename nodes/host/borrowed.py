@@ -33,10 +33,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.sd.CLIP(target, embedding_directory=, model_options=)",
         "comfy.sd1_clip.SD1ClipModel(device=, dtype=, model_options=, clip_model=)",
         "comfy.sd1_clip.SD1ClipModel.encode_token_weights(self, pairs)",
-        "comfy.sd1_clip.SD1Tokenizer(embedding_directory=, tokenizer_data=, tokenizer=)",
         "comfy.sd1_clip.SDClipModel(layer=, layer_idx=, textmodel_json_config=, model_class=, special_tokens=, "
         "layer_norm_hidden_state=, return_projected_pooled=)",
-        "comfy.sd1_clip.SDTokenizer(tokenizer_class=, max_length=, pad_token=, embedding_size=)",
         "comfy.supported_models_base.ClipTarget(tokenizer, model)",
         "folder_paths.get_folder_paths(kind)",
     ),
@@ -77,6 +75,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.conds.CONDRegular(tensor)",
         "comfy.model_base.BaseModel(config, device=)",
         "comfy.model_base.BaseModel.get_dtype(self)",
+        "comfy.model_base.BaseModel.state_dict_for_saving",
         "comfy.model_management.cast_to_device(tensor, device, dtype)",
         "comfy.model_management.get_torch_device()",
         "comfy.model_management.unet_dtype(device, parameters, weight_dtype=)",
@@ -96,6 +95,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "folder_paths.get_output_directory()",
         "folder_paths.get_save_image_path(prefix, folder)",
     ),
+    "patches.py": ("comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL",),
     "sampling.py": (
         "comfy.model_management.intermediate_device()",
         "comfy.sample.fix_empty_latent_channels(model, latent)",
@@ -112,6 +112,13 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "speed.py": (
         "comfy.patcher_extension.WrappersMP.OUTER_SAMPLE",
         "comfy.samplers.calc_cond_batch(model, conds, x, timestep, options)",
+    ),
+    "tokenizer.py": (
+        "comfy.sd1_clip.SD1Tokenizer(embedding_directory=, tokenizer_data=, tokenizer=)",
+        "comfy.sd1_clip.SDTokenizer(tokenizer_class=, max_length=, pad_token=, embedding_size=, pad_to_max_length=)",
+        "comfy.sd1_clip.SDTokenizer.pad_tokens(self, tokens, amount)",
+        "comfy.sd1_clip.SDTokenizer.state_dict(self)",
+        "comfy.sd1_clip.SDTokenizer.tokenize_with_weights(self, text, return_word_ids)",
     ),
     "tokens.py": ("folder_paths.annotated_filepath(name)", "folder_paths.get_input_directory()"),
     "train.py": (
@@ -136,7 +143,10 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.sd.VAE(sd=)",
         "comfy.sd.VAE.decode(self, samples)",
         "comfy.sd.VAE.decode_tiled(self, samples)",
+        "comfy.sd.VAE.encode(self, pixels)",
+        "comfy.sd.VAE.encode_tiled(self, pixels)",
         "comfy.sd.VAE.encode_tiled_",
+        "comfy.sd.VAE.get_sd(self)",
         "comfy.utils.ProgressBar(total)",
         "comfy.utils.get_tiled_scale_steps(width, height, tile_x, tile_y, overlap)",
         "comfy.utils.tiled_scale(samples, function, tile_x, tile_y, overlap, upscale_amount=, out_channels=, "

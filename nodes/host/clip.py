@@ -1,4 +1,4 @@
-"""The CLIP: ComfyUI's own text encoder with a checkpoint's sizes, so that weights, embeddings and long prompts work."""
+"""The CLIP: ComfyUI's own text encoder with a checkpoint's sizes, so that weights and embeddings work."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import comfy.sd
 import folder_paths
 import torch
 from comfy.patcher_extension import CallbacksMP
-from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDClipModel, SDTokenizer
+from comfy.sd1_clip import SD1ClipModel, SDClipModel
 from comfy.supported_models_base import ClipTarget
 from torch import Tensor
 
 from ...amused_core.checkpoint import Checkpoint
 from ...amused_core.errors import CheckpointError
-from ...amused_core.insight.words import words_of
+from ...amused_core.insight.words import pack, words_of
 from ...amused_core.loading import load_state
 from . import compat
 from .attention import unless_told
 from .layers import patch_left_out
+from .tokenizer import tokenizer_class
 
 MIN_LAYERS = 3
 
@@ -52,7 +53,8 @@ class TextModel(comfy.clip_model.CLIPTextModel):
 class AmusedClipModel(SD1ClipModel):
     """Penultimate hidden states and the projected pooled embedding, marked as aMUSEd's in the conditioning.
 
-    The conditioning also knows the word of each token, so that maps of attention can name it. `stored_config` is the
+    The conditioning also knows the word of each token, so that maps of attention can name it: as a tensor, since stock
+    nodes expect tensors and numbers, and go astray in a text. `stored_config` is the
     checkpoint's own, for saving.
     """
 
@@ -65,19 +67,8 @@ class AmusedClipModel(SD1ClipModel):
         """Hidden states [1,L,D], pooled [1,P], and entries that ComfyUI adds to the conditioning."""
         hidden, pooled, *extra = super().encode_token_weights(token_weight_pairs)
         ids = [pair[0] for section in token_weight_pairs[self.clip_name] for pair in section]
-        words = words_of(self.tokenizer, ids)
+        words = pack(words_of(self.tokenizer, ids))
         return hidden, pooled, {**(extra[0] if extra else {}), "amused": True, "amused_words": words}
-
-
-class Given:
-    """Hands a tokenizer that is already there to ComfyUI, which wants to read one from a folder."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def from_pretrained(self, path: str, **kwargs: Any) -> Any:
-        """The tokenizer, whatever `path` says."""
-        return self.tokenizer
 
 
 def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLIP:
@@ -98,7 +89,7 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
     tokenizer = checkpoint.tokenizer()
     stored_config = checkpoint.config("text_encoder")
     model = partial(AmusedClipModel, tokenizer, stored_config, clip_model=_encoder(tokenizer, config))
-    target = ClipTarget(_tokenizer(tokenizer, config), model)
+    target = ClipTarget(tokenizer_class(tokenizer, config, checkpoint), model)
     clip = compat.make_clip(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
@@ -108,7 +99,13 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
     # Older checkpoints store this constant buffer.
     stored = {key: value for key, value in checkpoint.state("text_encoder").items() if "position_ids" not in key}
     load_state(clip.cond_stage_model.clip_l.transformer, {k: v.to(dtype) for k, v in stored.items()}, "text_encoder")
+    clip.patcher.cached_patcher_init = (_load_again, (checkpoint, dtype))
     return clip
+
+
+def _load_again(checkpoint: Checkpoint, dtype: torch.dtype, **_: Any) -> Any:
+    """What newer ComfyUIs call where a node wants weights of its own (hooks, another device)."""
+    return load_clip(checkpoint, dtype).patcher
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -121,17 +118,6 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
             f"{MIN_LAYERS} to take the last but one."
         )
     return config
-
-
-def _tokenizer(tokenizer: Any, config: dict[str, Any]) -> partial[SD1Tokenizer]:
-    inner = partial(
-        SDTokenizer,
-        tokenizer_class=Given(tokenizer),
-        max_length=min(tokenizer.model_max_length, config["max_position_embeddings"]),
-        pad_token=tokenizer.pad_token_id,
-        embedding_size=config["hidden_size"],
-    )
-    return partial(SD1Tokenizer, tokenizer=inner)
 
 
 def _encoder(tokenizer: Any, config: dict[str, Any]) -> partial[SDClipModel]:

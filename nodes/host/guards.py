@@ -49,7 +49,7 @@ def sampled_model(wrapped: Any) -> AmusedBaseModel:
     """The aMUSEd model that a sampler function was given, under any number of wrappers.
 
     Raises:
-        AmusedError: it is another model, or its sampling was replaced by a 'ModelSampling...' node.
+        AmusedError: it is another model, or its sampling was replaced by another node.
     """
     inner = wrapped
     while not isinstance(inner, AmusedBaseModel) and hasattr(inner, "inner_model"):
@@ -61,7 +61,18 @@ def sampled_model(wrapped: Any) -> AmusedBaseModel:
         )
     if not isinstance(inner.model_sampling, AmusedModelSampling):
         raise AmusedError(
-            f"The sampling of this aMUSEd MODEL was replaced by {type(inner.model_sampling).__name__}; "
-            "take the 'ModelSampling...' node out."
+            f"The node {sampling_node(inner.model_sampling)!r} is in the way: it replaces the sampling of this aMUSEd "
+            "MODEL. Take it out."
         )
     return inner
+
+
+def sampling_node(model_sampling: Any) -> str | None:
+    """The node that put a `model_sampling` on a MODEL, such as "ModelSamplingSD3"; None for a model's own."""
+    kind = type(model_sampling)
+    node, _, rest = kind.__qualname__.partition(".")
+    if not rest or kind.__module__.startswith("comfy."):
+        return None
+    # One node's class inherits from the other's.
+    auraflow = node == "ModelSamplingSD3" and getattr(model_sampling, "multiplier", None) == 1
+    return "ModelSamplingAuraFlow" if auraflow else node

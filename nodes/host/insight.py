@@ -10,6 +10,7 @@ from torch import Tensor
 from ...amused_core import insight
 from ...amused_core.errors import AmusedError
 from ...amused_core.insight.attention import AttentionMeter
+from ...amused_core.insight.words import unpack
 from ...amused_core.networks.attention import OBSERVER
 from . import checks, guards, pictures, sampling
 from .latent_format import codes_to_tokens, tokens_to_codes
@@ -62,7 +63,7 @@ def _words(positive: list[Any]) -> tuple[tuple[str, ...], ...]:
     if len(positive) != 1:
         return ()
     embedding, more = positive[0]
-    words = more.get("amused_words", ())
+    words = unpack(more["amused_words"]) if "amused_words" in more else ()
     return (words,) if len(words) == embedding.shape[1] else ()
 
 

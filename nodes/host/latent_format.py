@@ -14,7 +14,19 @@ import torch
 from torch import Tensor
 
 from . import compat
-from .checks import check_codes
+from .checks import EMPTY_CHANNELS, check_codes
+
+
+class Channels(int):
+    """The one channel, which also claims to be any number that no empty latent for us has.
+
+    Stock samplers cut an all-zero latent whose number of channels is not the model's down to it, and nothing could
+    tell any more that it was made for another model. So they leave those alone, and `check_codes` refuses them.
+    """
+
+    def __ne__(self, other: object) -> bool:
+        """What ComfyUI asks; true for what may be cut down."""
+        return other in EMPTY_CHANNELS
 
 
 class AmusedLatentFormat(comfy.latent_formats.LatentFormat):
@@ -28,7 +40,7 @@ class AmusedLatentFormat(comfy.latent_formats.LatentFormat):
             when decoded previews are wanted. None: there are only cheap ones.
     """
 
-    latent_channels = 1
+    latent_channels = Channels(1)
     # ComfyUI reports that it found no such file when it is set to "taesd", and goes on with what it has.
     taesd_decoder_name = "(none needed: aMUSEd's own VAE makes the previews)"
 

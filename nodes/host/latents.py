@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.model_management
@@ -12,6 +13,8 @@ from ...amused_core.errors import AmusedError
 from ...amused_core.images.composite import composite as blend
 from ...amused_core.images.masks import cells_to_mask, mask_to_cells
 from . import guards, pictures
+
+logger = logging.getLogger(__name__)
 
 
 def empty(model: Any, width: int, height: int, batch_size: int) -> dict[str, Tensor]:
@@ -86,6 +89,11 @@ def encode_masked(
         pictures.same_size(mask, fitted) if sides == "resize" else pictures.fit(mask[..., None], factor, sides)[..., 0]
     )
     cells = mask_to_cells(mask, factor, grow=grow, invert=invert)
+    if not cells.any():
+        logger.warning(
+            "aMUSEd: the mask of 'aMUSEd inpaint mask' is empty, so the picture is encoded and nothing is drawn anew. "
+            "'Load Image' gives such a mask for a picture without transparency."
+        )
     whole = cells_to_mask(cells, factor)
     return {**encode(vae, fitted, "refuse"), "noise_mask": whole[:, None]}, whole, fitted
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import comfy.lora
 import folder_paths
-from torch import Size, nn
+from torch import Size, Tensor, nn
 
 from ...amused_core.checkpoint import EMBEDDED
 from ...amused_core.errors import AmusedError
@@ -84,10 +84,17 @@ def load(model: Any, clip: Any, name: str, strength_model: float, strength_clip:
     return _patched(model, lora, "transformer", strength_model), _patched(clip, lora, "text_encoder", strength_clip)
 
 
+def stock_names(lora: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A transformer's LoRA of diffusers' format under the names that ComfyUI's own loaders know; ours reads both."""
+    prefix = "transformer."
+    return {PREFIXES["transformer"] + key.removeprefix(prefix): value for key, value in lora.items()}
+
+
 def _path(name: str) -> Path:
+    """The file of that name; a workflow from Windows may have backslashes in it."""
     if name in OWN:
         return OWN[name]
-    path = folder_paths.get_full_path(FOLDER, name)
+    path = folder_paths.get_full_path(FOLDER, name) or folder_paths.get_full_path(FOLDER, name.replace("\\", "/"))
     if path is None:
         raise AmusedError(f"The LoRA {name!r} is not there; allowed are {', '.join(names())}.")
     return Path(path)

@@ -17,10 +17,12 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.checkpoint.graph_file import KEYS, describe
+from ...amused_core.errors import AmusedError
 from ...amused_core.families import Family
 from ...amused_core.loading import load_state
 from ...amused_core.settings import Recommended
-from . import checks, compat
+from . import checks, compat, folders
 from .conditions import Conditions, forget
 from .latent_format import AmusedLatentFormat
 from .layers import comfy_layers, patch_left_out, patch_response_norms
@@ -45,11 +47,20 @@ class Facts:
     family: Family
 
 
+class Settings(dict[str, Any]):
+    """A UNet's settings for nodes that ask; there are none."""
+
+    def __missing__(self, key: str) -> Any:
+        """Raises `AmusedError`."""
+        raise AmusedError(f"This node needs the {key!r} of a UNet, and an aMUSEd model is none; take the node out.")
+
+
 class ModelConfig(comfy.supported_models_base.BASE):
     """ComfyUI's description of the model, without the U-ViT's own config: LoRA loaders would take it for a UNet."""
 
     def __init__(self, latent_format: AmusedLatentFormat, dtype: torch.dtype, compute: torch.dtype | None) -> None:
         super().__init__({"disable_unet_model_creation": True})
+        self.unet_config = Settings(self.unet_config)
         self.latent_format = latent_format
         self.set_inference_dtype(dtype, compute)
 
@@ -60,8 +71,11 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
     So its `uncond + cfg * (cond - uncond)` is aMUSEd's own guidance.
     """
 
-    def __init__(self, config: ModelConfig, unet: HostTransformer, facts: Facts, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, unet: HostTransformer, facts: Facts, device: torch.device, checkpoint: Checkpoint
+    ) -> None:
         super().__init__(config, device=device)
+        self.checkpoint = checkpoint
         self.facts = facts
         self.diffusion_model = unet
         self.model_sampling = AmusedModelSampling(facts.schedule)
@@ -123,6 +137,11 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
             own = (0, 0, 0, 0, AESTHETIC_SCORE)
         return (own[0] or width, own[1] or height, *own[2:])
 
+    def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """What ComfyUI's nodes save, and what `GraphFile` reads the weights with."""
+        about = describe("transformer", self.checkpoint, folders.name_of(self.checkpoint.path))
+        return {**super().state_dict_for_saving(*args, **kwargs), KEYS["transformer"]: about}
+
     def scale_latent_inpaint(self, latent_image: Tensor, **kwargs: Any) -> Tensor:
         """Cells outside a mask keep their tokens at every mask ratio."""
         return latent_image
@@ -164,7 +183,7 @@ def load_model(
         checkpoint.family,
     )
     latent_format = AmusedLatentFormat(config.codebook_size, checkpoint.factor, colors, decoder)
-    model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload)
+    model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload, checkpoint)
     patcher = ModelPatcher(model, load_device=device, offload_device=offload)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", checks.before_sampling)
     if compat.obstacle() is None:
@@ -173,4 +192,10 @@ def load_model(
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_left_out)
     for event in (CallbacksMP.ON_PRE_RUN, CallbacksMP.ON_CLEANUP):
         patcher.add_callback_with_key(event, "amused", forget)
+    patcher.cached_patcher_init = (_load_again, (checkpoint, dtype, colors, decoder))
     return patcher
+
+
+def _load_again(*arguments: Any, **_: Any) -> ModelPatcher:
+    """What newer ComfyUIs call where a node wants weights of its own (training, another device)."""
+    return load_model(*arguments)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ...amused_core.errors import AmusedError
 from ...amused_core.sampling.schedule import mask_ratios
 
 TABLE = 1000
@@ -19,8 +20,13 @@ class AmusedModelSampling(nn.Module):
         schedule: the checkpoint's own masking schedule, which places percentages and the stock schedulers' steps.
     """
 
+    # For nodes that ask for a timestep's size; ours is the ratio itself.
+    multiplier = 1.0
+
     def __init__(self, schedule: str) -> None:
         super().__init__()
+        if not isinstance(schedule, str):  # 'ModelNoiseScale' makes another one as other models' are made.
+            raise AmusedError("An aMUSEd MODEL has no noise to scale; take the node out, such as 'ModelNoiseScale'.")
         self.schedule = schedule
         self.register_buffer("sigmas", mask_ratios(TABLE, schedule)[:-1].flip(0).contiguous())
 

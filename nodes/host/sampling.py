@@ -138,7 +138,8 @@ def sample_latent(
         on_step: called with each step of the core's loop.
     """
     facts = guards.amused_model(model).facts
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    samples = checks.codes_of(latent["samples"], facts.codebook_size)
+    samples = comfy.sample.fix_empty_latent_channels(model, samples)
     mask = latent.get("noise_mask")
     if mask is not None:
         mask = checks.mask_to_grid(mask, samples.shape[-2:])  # Newer versions shrink it before we see it again.

@@ -15,6 +15,11 @@ from .model_sampling import AmusedModelSampling
 
 def amused_scheduler(model_sampling: Any, steps: int) -> Tensor:
     """The scheduler "amused" of the stock nodes: the checkpoint's own masking schedule, float32 [steps+1]."""
+    if node := guards.sampling_node(model_sampling):
+        raise AmusedError(
+            f"The scheduler 'amused' is for aMUSEd models only, and the node {node!r} is in the way: it replaces the "
+            "sampling of the MODEL. Take it out, or choose another scheduler."
+        )
     if not isinstance(model_sampling, AmusedModelSampling):
         raise AmusedError(
             "The scheduler 'amused' is for aMUSEd models only; choose another, or connect the MODEL of 'Load aMUSEd'."

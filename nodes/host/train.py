@@ -26,6 +26,7 @@ from ...amused_core.sampling.schedule import Schedule
 from ...amused_core.sampling.step_generator import step_generator
 from . import guards, lessons, output
 from .latent_format import tokens_to_codes
+from .lora import stock_names
 
 STOPPED = "loras/amused_stopped"
 PREVIEW_SIDE = 512
@@ -47,7 +48,7 @@ def train_lora(
         changes: settings of `TrainingSettings`; 0 and "" are the preset's.
 
     Returns:
-        MODEL with the LoRA, its weights in diffusers' format, the losses, and the number of steps.
+        MODEL with the LoRA, its weights under ComfyUI's names, the losses, and the number of steps.
 
     Raises:
         AmusedError: peft or accelerate is missing, inputs of other models, captions that do not fit the pictures.
@@ -78,7 +79,7 @@ def train_lora(
             _keep(trainer, facts.name)
             raise
         with trainer.averaged():
-            lora = lora_tensors(trainable)
+            lora = stock_names(lora_tensors(trainable))
     return _with_lora(model, lora), lora, {"loss": trainer.losses}, len(trainer.losses)
 
 
@@ -124,13 +125,13 @@ def _keep(trainer: Trainer, base: str) -> None:
     path = output.numbered(STOPPED, ".safetensors")
     about = lora_metadata(base, trainer.settings, len(trainer.losses), trainer.data.examples.captions)
     with trainer.averaged():
-        write_tensors(path, lora_tensors(trainer.trainable), about)
+        write_tensors(path, stock_names(lora_tensors(trainer.trainable)), about)
     logger.warning("aMUSEd: stopped after %s steps; what was learnt is in %s", len(trainer.losses), path)
 
 
 def _with_lora(model: Any, lora: dict[str, Tensor]) -> Any:
     names = {key.rpartition(".lora_")[0] for key in lora}
-    keys = {name: f"diffusion_model.{name.removeprefix('transformer.')}.weight" for name in names}
+    keys = {name: f"{name}.weight" for name in names}
     clone = model.clone()
     clone.add_patches(comfy.lora.load_lora(lora, keys), 1.0)
     return clone

@@ -29,6 +29,11 @@ class HostTransformer:
     # ComfyUI computes in another dtype than the weights' where it casts them, and reads this.
     dtype: torch.dtype | None = None
 
+    @property
+    def in_channels(self) -> int:
+        """Of the planes, for nodes made for models of channels, such as 'RenormCFG'."""
+        return self.config.codebook_size
+
     def forward(
         self,
         tokens: Tensor,
@@ -90,8 +95,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, name: str, options: dict
 
     Outside the trunk `options` has no block: both attentions there look at the text, so no patch would fit.
     """
-    patches = options.get("patches_replace", {}).get(name, {})
-    patch = patches.get(options.get("block"))
+    patches, block = options.get("patches_replace", {}).get(name, {}), options.get("block", ())
+    patch = patches.get((*block, 0), patches.get(block))  # A UNet's block may hold several; the first is meant.
     if patch is None:
         return attention(q, k, v, heads, options)
     return patch(q, k, v, {**options, "n_heads": heads, "dim_head": q.shape[-1] // heads, "attn_precision": None})

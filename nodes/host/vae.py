@@ -14,11 +14,13 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...amused_core.checkpoint import Checkpoint
+from ...amused_core.checkpoint.graph_file import ABOUT, describe
 from ...amused_core.images.masks import cells_to_mask
 from ...amused_core.loading import build_vq
 from ...amused_core.networks.vq import VQ
-from . import compat
-from .checks import check_codes
+from . import compat, folders
+from .checks import codes_of
+from .pictures import rgb
 from .preview import code_colors, decoded
 
 UNDECIDED = 0.5
@@ -64,9 +66,14 @@ class FirstStage(nn.Module):
 
 
 class AmusedVAE(comfy.sd.VAE):
-    """A VAE whose latent is a grid of token ids, which must travel in float32 and must never be averaged."""
+    """A VAE whose latent is a grid of token ids, which must travel in float32 and must never be averaged.
 
-    def __init__(self, vq: VQ) -> None:
+    Args:
+        vq: the network.
+        checkpoint: what it came from.
+    """
+
+    def __init__(self, vq: VQ, checkpoint: Checkpoint) -> None:
         with compat.no_vae_warning():
             super().__init__(sd={})  # Sets every attribute that this version of ComfyUI wants, then gives up.
         management = comfy.model_management
@@ -90,6 +97,7 @@ class AmusedVAE(comfy.sd.VAE):
             self.first_stage_model, load_device=self.device, offload_device=management.vae_offload_device()
         )
         self.codebook_size = vq.codebook_size
+        self.checkpoint = checkpoint
         self._colors: Tensor | None = None
 
     def vae_output_dtype(self) -> torch.dtype:
@@ -103,6 +111,14 @@ class AmusedVAE(comfy.sd.VAE):
     def decode_tiled(self, samples: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """As `decode`, in overlapping tiles."""
         return super().decode_tiled(self._codes(samples), *args, **kwargs)
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """Pictures [B,H,W,C] -> codes [B,1,h,w]; of their channels the first three count, as everywhere."""
+        return super().encode(rgb(pixel_samples))
+
+    def encode_tiled(self, pixel_samples: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """As `encode`, in overlapping tiles."""
+        return super().encode_tiled(rgb(pixel_samples), *args, **kwargs)
 
     def encode_tiled_(self, pixel_samples: Tensor, tile_x: int = 512, tile_y: int = 512, overlap: int = 64) -> Tensor:
         """Pixels [B,3,H,W] -> codes: the tiles are blended before the nearest codes are taken, once."""
@@ -127,8 +143,9 @@ class AmusedVAE(comfy.sd.VAE):
         return stage.nearest(features.to(self.device)).to(self.output_device)
 
     def get_sd(self) -> dict[str, Tensor]:
-        """The weights under the keys of diffusers' `VQModel`."""
-        return self.first_stage_model.module.state_dict()
+        """The weights under the keys of diffusers' `VQModel`, and what `GraphFile` reads them with."""
+        about = describe("vqvae", self.checkpoint, folders.name_of(self.checkpoint.path))
+        return {**self.first_stage_model.module.state_dict(), ABOUT: about}
 
     def code_colors(self) -> Tensor:
         """Mean colour of each code, float [K,3] in 0..1, worked out once."""
@@ -146,12 +163,12 @@ class AmusedVAE(comfy.sd.VAE):
         return partial(decoded, vq=self.first_stage_model.vq)
 
     def _codes(self, samples: Tensor) -> Tensor:
-        return check_codes(samples, self.codebook_size) if samples.any() else samples[:, :1].float()
+        return codes_of(samples, self.codebook_size)
 
 
 def load_vae(checkpoint: Checkpoint) -> AmusedVAE:
     """The VAE of a checkpoint, always fp32."""
-    return AmusedVAE(build_vq(checkpoint))
+    return AmusedVAE(build_vq(checkpoint), checkpoint)
 
 
 def _fill(tokens: Tensor, gaps: Tensor) -> Tensor:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
+
+from tests.comfy.harness import GraphError
 
 Node = SimpleNamespace
 
@@ -93,3 +96,12 @@ def tokens(latent: dict[str, Tensor]) -> Tensor:
 def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
     """Whether two LATENTs hold the same tokens."""
     return torch.equal(one["samples"], two["samples"])
+
+
+def refused(comfy: Any, node: Any, *words: str) -> None:
+    """The graph fails with one sentence of ours that holds `words`."""
+    with pytest.raises(GraphError) as caught:
+        comfy.run(node)
+    assert caught.value.kind.endswith(("AmusedError", "CheckpointError")), f"{caught.value.kind}: {caught.value}"
+    for word in words:
+        assert word in str(caught.value), f"{word!r} is not in {caught.value}"

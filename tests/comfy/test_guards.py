@@ -143,7 +143,7 @@ def micro():
 @pytest.mark.parametrize(
     ("text", "pooled", "words"),
     [
-        (torch.zeros(1, 7, 32), None, "no pooled text"),
+        (torch.zeros(1, 7, 32), None, "no pooled text ('pooled_output')"),
         (torch.zeros(1, 7, 768), torch.zeros(1, 768), "768 wide"),
         (torch.zeros(1, 7, 32), torch.zeros(1, 1280), "pooled 1280"),
     ],

@@ -147,7 +147,8 @@ def test_words_of_unequal_prompts(comfy):
     """ComfyUI repeats the shorter prompt; weights, case and the stock node do not hide a word."""
     loader = graphs.load(comfy)
     text = comfy.node("CLIPTextEncode", clip=(loader, 1), text="a (Red:1.3) apple")
-    long = comfy.node("CLIPTextEncode", clip=(loader, 1), text="blurred " * 4)
+    blurred = comfy.node("CLIPTextEncode", clip=(loader, 1), text="blurred " * 3)
+    long = comfy.node("ConditioningConcat", conditioning_to=blurred, conditioning_from=blurred)
     run = trace(comfy, loader, graphs.empty(comfy, loader), positive=text, negative=long, steps=2)
     record, heat = comfy.run((run, 1), look(comfy, "AmusedWordAttention", run, loader, word="red"))
     assert record.attention.shape[-1] > len(record.words[0]) == 24

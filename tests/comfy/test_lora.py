@@ -179,6 +179,17 @@ def test_stock_loaders(comfy, start, kohya, file):
     assert same(stock, ours) and same(stock_model, our_model) and not same(stock, stock_model)
 
 
+@pytest.mark.parametrize("name", ["of/windows.safetensors", "of\\windows.safetensors"])
+def test_names_with_backslashes(comfy, start, folder, file, name):
+    """Workflows from Windows have them."""
+    loader, text, latent = start
+    (folder / "of").mkdir(exist_ok=True)
+    (folder / "of" / "windows.safetensors").write_bytes(file.read_bytes())
+    loaded = [load(comfy, loader, path, clip=False) for path in (file, name)]
+    want, got = comfy.run(*(graphs.sample(comfy, lora, latent, text) for lora in loaded))
+    assert same(got, want)
+
+
 def test_hooks(comfy, start, kohya):
     """A hook on the prompts gives the tokens of the loader, for the MODEL and for the CLIP."""
     loader, _, latent = start
