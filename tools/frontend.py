@@ -105,7 +105,12 @@ async ([ui, name]) => {
   return JSON.stringify({output: prompt.output, unknown});
 }
 """
-QUIET = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Workflow.Persist": False}
+QUIET = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.RightSidePanel.IsOpen": False,
+    "Comfy.Workflow.Persist": False,
+}
 
 
 class FrontendError(RuntimeError):
@@ -125,17 +130,22 @@ def frontend(
     path = chromium()
     if path is None:
         raise FrontendError("No Chromium on this machine; on Debian: apt install chromium")
-    server.post("/settings", QUIET)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
         page = browser.new_page(viewport={"width": size[0], "height": size[1]})
         page.add_init_script(NO_BANNER)
         if listen is not None:
             listen(page)
-        page.goto(server.address)
-        page.wait_for_function(READY, timeout=120_000)
+        open_page(page, server)
         yield page
         browser.close()
+
+
+def open_page(page: Page, server: ComfyServer) -> None:
+    """Loads the page, or loads it again, without welcome and panels."""
+    server.post("/settings", QUIET)
+    page.goto(server.address)
+    page.wait_for_function(READY, timeout=120_000)
 
 
 def messages(page: Page) -> list[str]:
