@@ -64,7 +64,7 @@ def test_templates_have_pictures(visit: Visit) -> None:
         visit.page.wait_for_function(f"image => ({LOADED})([image])", arg=picture.element_handle())
     dialog.get_by_role("heading", level=3).first.scroll_into_view_if_needed()
     visit.keep("templates")
-    visit.page.keyboard.press("Escape")
+    dialog.get_by_role("heading", name="text_to_image", exact=True).click()
     dialog.wait_for(state="hidden")
 
 
