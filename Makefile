@@ -61,7 +61,14 @@ ui: $(COMFYUI_READY)
 	@$(BIN)/python tools/ui.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
 
 test: lint $(TEST_READY) $(FRONTEND_READY)
+	@$(LINK) "$(COMFYUI)"
 	COMFYUI_DIR="$(COMFYUI)" COMFYUI_FRONTEND="$(COMFYUI_FRONTEND)" $(TEST_PYTHON) -m pytest tests -m "not slow"
+
+# The browser tests run with the newest frontend, and with the one that ComfyUI itself brings.
+test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready $(FRONTEND)/.ready
+	@$(LINK) "$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" "$(ROOT)/.comfyui/$(OLDEST)/ComfyUI"
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" COMFYUI_FRONTEND="$(STATIC)" $(BIN)/python -m pytest tests
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests/browser
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests -m "not slow" --ignore tests/browser
 
 tokens: $(COMFYUI_READY) $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
@@ -115,14 +122,14 @@ $(ROOT)/.comfyui/$(OLDEST)/.ready: requirements.txt pyproject.toml tools/install
 	$(OLD_VENV)/bin/python $(PIP_INSTALL) --editable '.[train,test]' $(FLOORS)
 	@touch $@
 
-<<<<<<< HEAD
 $(ROOT)/.comfyui/layer%/.ready: $(VENV)/.pack requirements.txt tools/install_comfyui.py
 	@echo "Installing what $(COMFYUI) needs into an environment on top of .venv"
 	$(BIN)/python tools/install_comfyui.py --existing "$(COMFYUI)" --layer "$(@D)"
-=======
+	@touch $@
+
 $(FRONTEND)/.ready: $(VENV)/.torch
-	$(BIN)/python $(PIP_INSTALL) --no-deps --upgrade --target "$(FRONTEND)" comfyui-frontend-package
->>>>>>> f80a367 (Browser tests: newest frontend, both node renderers, roles instead of classes)
+	@echo "== ComfyUI's newest frontend into .comfyui/frontend: about 30 MB"
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --upgrade --target "$(FRONTEND)" comfyui-frontend-package
 	@touch $@
 
 $(ROOT)/.comfyui/existing%: $(VENV)/.pack requirements.txt tools/install_comfyui.py
