@@ -7,6 +7,7 @@
 #
 # COMFYUI_DIR=/path/to/ComfyUI             use that ComfyUI; its own venv, or COMFYUI_PYTHON, runs it for demo and ui,
 #                                          an environment on top of .venv for the tests, and where it has no venv
+# COMFYUI_FRONTEND=/path/to/static         the browser tests' frontend; the newest, or with COMFYUI_DIR that ComfyUI's own
 # COMFYUI_ARGS=                            arguments of ComfyUI's main.py; --cpu unless you say otherwise
 
 SHELL := /bin/bash
@@ -21,6 +22,9 @@ PIP_INSTALL := -m pip install --disable-pip-version-check
 COMFYUI_ARGS ?= --cpu
 NEWEST := 0.3.75
 OLDEST := 0.3.52
+# The newest frontend of the package index, for the browser tests.
+FRONTEND := $(ROOT)/.comfyui/frontend
+STATIC := $(FRONTEND)/comfyui_frontend_package/static
 OLD_VENV := $(ROOT)/.comfyui/$(OLDEST)/venv
 # The floors of pyproject.toml; the oldest ComfyUI runs with them.
 FLOORS := 'diffusers==0.33.*' 'transformers==4.50.3'
@@ -39,6 +43,8 @@ else
   COMFYUI_READY := $(ROOT)/.comfyui/$(NEWEST)/.ready
   TEST_PYTHON := $(BIN)/python
   TEST_READY := $(COMFYUI_READY)
+  COMFYUI_FRONTEND ?= $(STATIC)
+  FRONTEND_READY := $(FRONTEND)/.ready
 endif
 
 # Somebody may have removed the pack's link in custom_nodes.
@@ -54,14 +60,15 @@ ui: $(COMFYUI_READY)
 	@$(LINK) "$(COMFYUI)"
 	@$(BIN)/python tools/ui.py "$(COMFYUI)" --python "$(COMFYUI_PYTHON)" $(COMFYUI_ARGS)
 
-test: lint $(TEST_READY)
+test: lint $(TEST_READY) $(FRONTEND_READY)
 	@$(LINK) "$(COMFYUI)"
-	COMFYUI_DIR="$(COMFYUI)" $(TEST_PYTHON) -m pytest tests -m "not slow"
+	COMFYUI_DIR="$(COMFYUI)" COMFYUI_FRONTEND="$(COMFYUI_FRONTEND)" $(TEST_PYTHON) -m pytest tests -m "not slow"
 
-# The browser tests know the newer frontend's menus.
-test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
+# The browser tests run with the newest frontend, and with the one that ComfyUI itself brings.
+test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready $(FRONTEND)/.ready
 	@$(LINK) "$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" "$(ROOT)/.comfyui/$(OLDEST)/ComfyUI"
-	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" COMFYUI_FRONTEND="$(STATIC)" $(BIN)/python -m pytest tests
+	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests/browser
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests -m "not slow" --ignore tests/browser
 
 tokens: $(COMFYUI_READY) $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
@@ -118,6 +125,11 @@ $(ROOT)/.comfyui/$(OLDEST)/.ready: requirements.txt pyproject.toml tools/install
 $(ROOT)/.comfyui/layer%/.ready: $(VENV)/.pack requirements.txt tools/install_comfyui.py
 	@echo "Installing what $(COMFYUI) needs into an environment on top of .venv"
 	$(BIN)/python tools/install_comfyui.py --existing "$(COMFYUI)" --layer "$(@D)"
+	@touch $@
+
+$(FRONTEND)/.ready: $(VENV)/.torch
+	@echo "== ComfyUI's newest frontend into .comfyui/frontend: about 30 MB"
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --upgrade --target "$(FRONTEND)" comfyui-frontend-package
 	@touch $@
 
 $(ROOT)/.comfyui/existing%: $(VENV)/.pack requirements.txt tools/install_comfyui.py

@@ -12,6 +12,7 @@ from typing import Any
 
 from comfy_server import ComfyServer
 from frontend import frontend, lay_out, open_workflow
+from notes import note_size
 from PIL import Image
 from playwright.sync_api import Page
 from style_graphs import STYLES
@@ -78,7 +79,9 @@ def build(page: Page, flow: Workflow, screenshots: Path) -> None:
     """Writes the API twin and the UI format of a workflow; checks that it opens."""
     api = flow.api()
     (FOLDER / "api" / f"{flow.name}.json").write_text(json.dumps(api, indent=2) + "\n")
-    spec = {"api": api, "rows": flow.rows(), "note": flow.note + WEIGHTS, "frames": flow.frames, "name": flow.name}
+    note = flow.note + WEIGHTS
+    spec = {"api": api, "name": flow.name, "rows": flow.rows(), "frames": flow.frames}
+    spec |= {"note": note, "noteSize": note_size(note)}
     ui = tidy(lay_out(page, spec), flow.name)
     (FOLDER / f"{flow.name}.json").write_text(json.dumps(ui, indent=1) + "\n")
     open_workflow(page, flow.name, ui, api)

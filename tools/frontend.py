@@ -29,16 +29,16 @@ BROWSER_FLAGS = [
 ]
 READY = """
 () => window.app?.graph && window.app.extensionManager && window.LiteGraph?.registered_node_types?.AmusedLoader
-  && document.querySelector('[data-testid=queue-button]')
 """
 NO_BANNER = "localStorage.setItem('vueNodesBannerDismissed', 'true')"
 
 # Loads an API graph, puts the nodes into rows and columns, adds note and frames, and returns the UI format.
 LAY_OUT = """
-async ({api, rows, note, frames, name}) => {
+async ({api, rows, note, noteSize, frames, name}) => {
   await app.loadApiJson(structuredClone(api), name);
   const graph = app.graph, nodesOf = ids => ids.map(id => graph.getNodeById(id));
-  const GAP_X = 60, GAP_Y = 70, TOP = 60;
+  // Above each node there is its title, 30 high; Nodes 2.0 makes nodes up to 50 higher.
+  const GAP_X = 60, GAP_Y = 100, TOP = 60;
   const pictures = ['SaveImage', 'SaveAnimatedWEBP', 'LossGraphNode'];
   const samplers = ['AmusedSampler', 'AmusedTrace', 'AmusedTrainLora'];
   const more = {AmusedTextEncode: 40, AmusedTrainLora: 160};
@@ -54,13 +54,7 @@ async ({api, rows, note, frames, name}) => {
   text.title = 'About this workflow';
   graph.add(text);
   rows[0][0].push(text.id);
-  text.setSize([360, 120]);
-  app.canvas.ds.scale = 1;
-  app.canvas.ds.offset = [100 - text.pos[0], 200 - text.pos[1]];
-  app.canvas.setDirty(true, true);
-  await new Promise(resolve => setTimeout(resolve, 1000));
-  const words = text.widgets[0].element.querySelector('.tiptap');
-  text.setSize([360, words.scrollHeight + 50]);
+  text.setSize(noteSize);
   const height = node => node.size[1] + (samplers.includes(node.type) ? PREVIEW : 0);
   // Lower rows begin beside the first column, so that links from there need not go back.
   let top = TOP, indent = 0;
@@ -83,7 +77,7 @@ async ({api, rows, note, frames, name}) => {
     const left = Math.min(...nodes.map(node => node.pos[0])) - 20;
     const above = Math.min(...nodes.map(node => node.pos[1])) - 80;
     const right = Math.max(...nodes.map(node => node.pos[0] + node.size[0])) + 20;
-    const below = Math.max(...nodes.map(node => node.pos[1] + height(node))) + 20;
+    const below = Math.max(...nodes.map(node => node.pos[1] + height(node))) + 60;
     graph.add(group);
     group.pos = [left, above];
     group.size = [right - left, below - above];
@@ -92,14 +86,13 @@ async ({api, rows, note, frames, name}) => {
 }
 """.replace("PREVIEW", str(PREVIEW))
 
-# Opens a UI-format workflow as a person would; returns what it would queue, unknown nodes, and messages on the screen.
+# Opens a UI-format workflow as a person would; returns what it would queue and unknown nodes.
 OPEN = """
 async ([ui, name]) => {
   await app.loadGraphData(ui, true, true, name);
   const prompt = await app.graphToPrompt();
   const unknown = app.graph.nodes.filter(n => !LiteGraph.registered_node_types[n.type]).map(n => n.type);
   await new Promise(resolve => setTimeout(resolve, 1000));
-  const messages = [...document.querySelectorAll('.p-toast-message, .p-dialog')].map(e => e.innerText);
   const canvas = app.canvas, view = canvas.canvas.getBoundingClientRect();
   const boxes = [...app.graph.nodes, ...app.graph.groups].map(n => [n.pos[0], n.pos[1], ...n.size]);
   const left = Math.min(...boxes.map(b => b[0])), right = Math.max(...boxes.map(b => b[0] + b[2]));
@@ -109,10 +102,15 @@ async ([ui, name]) => {
   canvas.ds.offset = [100 / scale - left, 100 / scale - top];
   canvas.setDirty(true, true);
   await new Promise(resolve => setTimeout(resolve, 1000));
-  return JSON.stringify({output: prompt.output, unknown, messages});
+  return JSON.stringify({output: prompt.output, unknown});
 }
 """
-QUIET = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Workflow.Persist": False}
+QUIET = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.RightSidePanel.IsOpen": False,
+    "Comfy.Workflow.Persist": False,
+}
 
 
 class FrontendError(RuntimeError):
@@ -132,17 +130,28 @@ def frontend(
     path = chromium()
     if path is None:
         raise FrontendError("No Chromium on this machine; on Debian: apt install chromium")
-    server.post("/settings", QUIET)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
         page = browser.new_page(viewport={"width": size[0], "height": size[1]})
         page.add_init_script(NO_BANNER)
         if listen is not None:
             listen(page)
-        page.goto(server.address)
-        page.wait_for_function(READY, timeout=120_000)
+        open_page(page, server)
         yield page
         browser.close()
+
+
+def open_page(page: Page, server: ComfyServer) -> None:
+    """Loads the page, or loads it again, without welcome and panels."""
+    server.post("/settings", QUIET)
+    page.goto(server.address)
+    page.wait_for_function(READY, timeout=120_000)
+
+
+def messages(page: Page) -> list[str]:
+    """Texts of dialogs and messages on the screen."""
+    shown = page.get_by_role("alert").or_(page.get_by_role("status")).or_(page.get_by_role("dialog"))
+    return [text for text in shown.all_inner_texts() if text.strip()]
 
 
 def lay_out(page: Page, spec: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +162,8 @@ def lay_out(page: Page, spec: dict[str, Any]) -> dict[str, Any]:
 def open_workflow(page: Page, name: str, ui: dict[str, Any], api: Graph) -> None:
     """Opens `ui`; the frontend must know every node, complain about nothing and queue exactly `api`."""
     opened = json.loads(page.evaluate(OPEN, [ui, name]))
-    if opened["unknown"] or opened["messages"]:
-        raise FrontendError(f"{name}: unknown nodes {opened['unknown']}, messages {opened['messages']}")
+    if opened["unknown"] or (shown := messages(page)):
+        raise FrontendError(f"{name}: unknown nodes {opened['unknown']}, messages {shown}")
     queued, wanted = _bare(opened["output"]), _bare(api)
     if queued != wanted:
         raise FrontendError(f"{name}: the frontend would queue {queued} instead of {wanted}")

@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def whole_visit() -> Iterator[Visit]:
-    """ComfyUI's frontend in a browser."""
+    """A frontend in a browser: the one in the folder COMFYUI_FRONTEND, or else ComfyUI's own."""
     pytest.importorskip("playwright", reason="Playwright is not installed: pip install playwright")
     from frontend import chromium, frontend
 
@@ -33,7 +33,10 @@ def whole_visit() -> Iterator[Visit]:
     if not folder:
         pytest.skip("COMFYUI_DIR is not set: no ComfyUI to visit")
     visit = Visit()
-    with ComfyServer(Path(folder), arguments=("--cpu", "--preview-method", "taesd")) as server:
+    arguments = ["--cpu", "--preview-method", "taesd"]
+    if static := os.environ.get("COMFYUI_FRONTEND"):
+        arguments += ["--front-end-root", static]
+    with ComfyServer(Path(folder), arguments=arguments) as server:
         visit.server = server
         with frontend(server, (1600, 900), visit.listen) as page:
             yield visit.at(page)

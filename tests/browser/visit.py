@@ -26,17 +26,24 @@ RECORD = """
     app.api.addEventListener(end, () => { run.ended = end; });
 }
 """
+# The picture that a node shows: the canvas draws it, Nodes 2.0 has an element for it.
+PICTURE = """
+type => {
+  const node = app.graph.nodes.find(node => node.type === type);
+  return node.imgs?.[0] ?? document.querySelector(`[data-node-id="${node.id}"] img`);
+}
+"""
 # A node's picture as 16 x 16 RGBA values, the pixels of the original, and whether the run goes on.
 LOOK = """
 async ([type, step]) => {
-  const node = app.graph.nodes.find(node => node.type === type);
-  while (run.step < step && !run.ended || !node.imgs?.[0]?.complete) await new Promise(requestAnimationFrame);
-  const picture = node.imgs[0], canvas = new OffscreenCanvas(16, 16), pen = canvas.getContext('2d');
+  const shown = () => (PICTURE)(type);
+  while (run.step < step && !run.ended || !shown()?.complete) await new Promise(requestAnimationFrame);
+  const picture = shown(), canvas = new OffscreenCanvas(16, 16), pen = canvas.getContext('2d');
   pen.drawImage(picture, 0, 0, 16, 16);
   const values = [...pen.getImageData(0, 0, 16, 16).data];
   return {values, size: [picture.naturalWidth, picture.naturalHeight], step: run.step, ended: run.ended};
 }
-"""
+""".replace("PICTURE", PICTURE)
 DROP = """
 data => {
   const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0)), dropped = new DataTransfer();
@@ -44,14 +51,29 @@ data => {
   return dropped;
 }
 """
-# What lies on the screen in the middle of each node's title: the canvas, or something that covers it.
+# Titles of nodes on the screen in whose middle lies something else: neither the canvas nor the title itself.
 COVERED = """
 () => app.graph.nodes.flatMap(node => {
   const [x, y] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] - 15]);
   const box = app.canvas.canvas.getBoundingClientRect();
   const there = document.elementFromPoint(box.left + x, box.top + y);
-  return !there || there === app.canvas.canvas ? [] : [node.title];
+  return !there || there === app.canvas.canvas || there.innerText?.includes(node.title) ? [] : [node.title];
 })
+"""
+OVERLAPPING = """
+() => {
+  const boxes = app.graph.nodes.flatMap(node => {
+    const box = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect();
+    return box ? [[node.title, box]] : [];
+  });
+  return boxes.flatMap(([title, a], i) => boxes.slice(0, i).filter(([, b]) =>
+    a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom).map(([other]) => [title, other]));
+}
+"""
+CHANGE = """
+([type, name, value]) => {
+  app.graph.nodes.find(node => node.type === type).widgets.find(widget => widget.name === name).value = value;
+}
 """
 
 
@@ -89,29 +111,36 @@ class Visit:
 
     def reload(self) -> None:
         """Reloads the page."""
-        from frontend import READY
+        from frontend import open_page
 
-        self.page.reload()
-        self.page.wait_for_function(READY, timeout=60_000)
+        open_page(self.page, self.server)
         self.page.evaluate(RECORD)
 
     def command(self, name: str) -> None:
         """Does what a menu entry or key does, such as "Comfy.BrowseTemplates"."""
         self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
 
-    def browse_templates(self) -> None:
-        """Opens the template browser at this pack's templates."""
+    def browse_templates(self) -> Locator:
+        """Opens the template browser at this pack's templates; returns the dialog."""
         self.command("Comfy.BrowseTemplates")
         folder = self.server.get("/object_info/AmusedLoader")["AmusedLoader"]["python_module"].split(".")[1]
-        self.page.locator(".p-dialog").get_by_text(folder, exact=True).click()
-        self.page.get_by_test_id("template-workflow-text_to_image").wait_for()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("button", name=folder, exact=True).click()
+        dialog.get_by_role("heading", name="text_to_image", exact=True).wait_for()
+        return dialog
 
     def open_template(self, name: str) -> None:
         """Opens a template of this pack."""
-        self.browse_templates()
-        self.page.get_by_test_id(f"template-workflow-{name}").click()
-        self.page.locator(".p-dialog").wait_for(state="detached")
+        self.clear()
+        dialog = self.browse_templates()
+        dialog.get_by_role("heading", name=name, exact=True).click()
+        dialog.wait_for(state="hidden")
         self.page.wait_for_function("() => app.graph.nodes.some(node => node.type === 'MarkdownNote')")
+
+    def use_nodes_2(self, on: bool) -> None:
+        """Chooses the renderer of nodes, as found at the next start of the page."""
+        self.server.post("/settings", {"Comfy.VueNodes.Enabled": on})
+        self.reload()
 
     def clear(self) -> None:
         """Empties the canvas."""
@@ -122,8 +151,9 @@ class Visit:
         # Two clicks in the same tenth of a millisecond are no double click to the canvas.
         self.page.mouse.dblclick(800, 500, delay=20)
         # Until the box is there, letters are shortcuts: "m" opens a panel.
-        self.page.get_by_placeholder("Search Nodes...").press_sequentially(words)
-        return self.page.locator("li.p-autocomplete-option")
+        self.page.wait_for_function("() => document.activeElement.matches('input')")
+        self.page.keyboard.type(words)
+        return self.page.get_by_role("option")
 
     def add(self, node: str) -> None:
         """Puts a node onto the empty canvas and selects it."""
@@ -132,21 +162,34 @@ class Visit:
         self.page.evaluate(make, node)
         self.select(node)
 
-    def select(self, node: str) -> None:
-        """Selects the first node of a class."""
-        self.page.evaluate("type => app.canvas.selectNode(app.graph.nodes.find(node => node.type === type))", node)
+    def change(self, node: str, widget: str, value: str | int) -> None:
+        """Sets a widget of the first node of a class."""
+        self.page.evaluate(CHANGE, [node, widget, value])
+
+    def select(self, *nodes: str) -> None:
+        """Selects the nodes of these classes."""
+        chosen = "types => app.canvas.selectItems(app.graph.nodes.filter(node => types.includes(node.type)))"
+        self.page.evaluate(chosen, nodes)
+
+    def tool(self, name: str, test_id: str) -> Locator:
+        """A tool above the selected nodes; some frontends give it no name."""
+        return self.page.get_by_role("button", name=name, exact=True).or_(self.page.get_by_test_id(test_id)).first
 
     def help(self, heading: str) -> Locator:
         """Opens the selected node's help page and waits for its heading."""
-        self.page.get_by_test_id("info-button").click()
-        page = self.page.locator(".node-help-content")
-        page.get_by_role("heading", level=1, name=heading, exact=True).wait_for()
-        return page
+        self.tool("Node Info", "info-button").click()
+        found = self.page.get_by_role("heading", level=1, name=heading, exact=True)
+        found.wait_for()
+        return found.locator("..")
 
     def queue(self) -> None:
         """Presses Run."""
         self.page.evaluate("() => { run.step = 0; run.ended = null; }")
-        self.page.get_by_test_id("queue-button").locator("button").first.click()
+        self.page.get_by_role("button", name="Run", exact=True).first.click()
+
+    def cancel(self) -> None:
+        """Presses Cancel."""
+        self.page.get_by_role("button", name="Cancel current run").click()
 
     def finish(self) -> str:
         """Waits for the end of the run and returns how it ended."""
@@ -161,7 +204,8 @@ class Visit:
     def drop(self, picture: bytes) -> None:
         """Drops a PNG file onto the canvas."""
         data = self.page.evaluate_handle(DROP, base64.b64encode(picture).decode())
-        self.page.dispatch_event("#graph-canvas", "drop", {"dataTransfer": data})
+        canvas = self.page.evaluate_handle("app.canvas.canvas").as_element()
+        canvas.dispatch_event("drop", {"dataTransfer": data})
 
     def api(self) -> dict[str, Any]:
         """The graph that Run would queue: classes and inputs."""
@@ -170,8 +214,21 @@ class Visit:
 
     def messages(self) -> list[str]:
         """Texts of dialogs and messages on the screen."""
-        return self.page.locator(".p-toast-message, .p-dialog").all_inner_texts()
+        from frontend import messages
 
-    def covered(self) -> list[str]:
-        """Titles of nodes that a menu covers; nodes beyond the screen's edge do not count."""
-        return self.page.evaluate(COVERED)
+        return messages(self.page)
+
+    def wait_until_uncovered(self) -> None:
+        """Waits until no menu covers a node's title; nodes beyond the screen's edge do not count."""
+        self.page.wait_for_function(f"() => !({COVERED})().length")
+
+    def overlapping(self) -> list[list[str]]:
+        """Titles of nodes that lie on others, as Nodes 2.0 lays them out; the canvas keeps the sizes in the file."""
+        return self.page.evaluate(OVERLAPPING)
+
+    def wait_until_whole(self, parts: Locator) -> None:
+        """Waits until all elements are on the screen, none cut by its surroundings."""
+        from playwright.sync_api import expect
+
+        for part in parts.all():
+            expect(part).to_be_in_viewport(ratio=0.99)
