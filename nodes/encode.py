@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import conditioning as host
+from .host.text import conditioning as host
 
 SIZE = {"default": 0, "min": 0, "max": 8192}
 CROP = {"default": 0, "min": 0, "max": 8192}

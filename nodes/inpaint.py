@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import latents
-from .host.pictures import SIDES
+from .host.latent import latents
+from .host.latent.pictures import SIDES
 from .vq import SIDES_TIP
 
 

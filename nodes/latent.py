@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import latents
+from .host.latent import latents
 
 
 class AmusedEmptyLatent(io.ComfyNode):

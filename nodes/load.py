@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import bundle, folders
+from .host.load import bundle, folders
 
 DTYPES = ["auto", "fp32", "fp16", "bf16"]
 

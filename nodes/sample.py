@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import sampling, scheduler
+from .host.sample import sampler, scheduler
 from .settings import settings_of, widgets
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -52,7 +52,7 @@ class AmusedSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         """Samples the latent."""
         run = {"seed": seed, "denoise": denoise, "seeding": seeding, "settings": settings_of(settings)}
-        return io.NodeOutput(sampling.sample_latent(model, latent_image, positive, negative, **run))
+        return io.NodeOutput(sampler.sample_latent(model, latent_image, positive, negative, **run))
 
 
 class AmusedSamplerSelect(io.ComfyNode):
@@ -77,7 +77,7 @@ class AmusedSamplerSelect(io.ComfyNode):
     @classmethod
     def execute(cls, seeding: str, **settings: Any) -> io.NodeOutput:
         """Makes the sampler."""
-        return io.NodeOutput(sampling.amused_sampler(seeding=seeding, **settings_of(settings)))
+        return io.NodeOutput(sampler.amused_sampler(seeding=seeding, **settings_of(settings)))
 
 
 class AmusedScheduler(io.ComfyNode):

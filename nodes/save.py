@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import output, save
+from .host.save import checkpoint, output
 from .load import DTYPES
 
 
@@ -33,8 +33,8 @@ class AmusedSaveModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "layout",
-                    options=list(save.LAYOUTS),
-                    default=save.ONE_FILE,
+                    options=list(checkpoint.LAYOUTS),
+                    default=checkpoint.ONE_FILE,
                     tooltip="one file: a .safetensors file for this pack. diffusers folder: a folder that diffusers "
                     "and this pack load. Move either to models/amused to load it again.",
                 ),
@@ -55,5 +55,5 @@ class AmusedSaveModel(io.ComfyNode):
     def execute(cls, model: Any, clip: Any, vae: Any, filename_prefix: str, layout: str, dtype: str) -> io.NodeOutput:
         """Writes the checkpoint."""
         graph = (cls.hidden.prompt, cls.hidden.extra_pnginfo)
-        path = save.save_model(model, clip, vae, filename_prefix, layout, dtype, *graph)
+        path = checkpoint.save_model(model, clip, vae, filename_prefix, layout, dtype, *graph)
         return io.NodeOutput(ui={"models": [output.shown(path)]})

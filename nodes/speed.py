@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import speed
+from .host.sample import speed
 
 
 class AmusedSpeed(io.ComfyNode):

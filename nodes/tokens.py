@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import output, tokens
+from .host.save import output, tokens
 
 
 class AmusedSaveTokens(io.ComfyNode):

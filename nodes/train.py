@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import train
+from .host.train import lora
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
@@ -124,7 +124,7 @@ class AmusedTrainLora(io.ComfyNode):
         gradient_checkpointing: bool,
     ) -> io.NodeOutput:
         """Trains."""
-        result = train.train_lora(
+        result = lora.train_lora(
             model,
             clip,
             vae,

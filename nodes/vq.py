@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import latents
-from .host.pictures import SIDES
+from .host.latent import latents
+from .host.latent.pictures import SIDES
 
 TILE = {"default": 0, "min": 0, "max": 4096, "step": 64}
 SIDES_TIP = (

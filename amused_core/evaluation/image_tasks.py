@@ -11,16 +11,7 @@ from ..small_world.scenes.layout import CELL, PLACES, SIDE, Scene
 from .accuracy import right
 from .features import perceptual, summary
 from .judge import read
-from .metrics import (
-    bootstrap,
-    code_entropy,
-    different_tokens,
-    distinct,
-    frechet,
-    mean_pairwise,
-    number,
-    rate,
-)
+from .metrics import bootstrap, code_entropy, different_tokens, distinct, frechet, mean_pairwise, number, rate
 from .prompts import prompts
 from .targets import make_targets
 from .task import CellSettings, Evaluation, TaskResult, cell_name

@@ -1,8 +1,9 @@
 """Adapters from `amused_core` to ComfyUI: the only place of the pack that imports `comfy`."""
 
-from . import compat, folders
-from .sampling import sample_amused
-from .scheduler import amused_scheduler
+from . import compat
+from .load import folders
+from .sample.sampler import sample_amused
+from .sample.scheduler import amused_scheduler
 
 
 def register() -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 # Without these there is no aMUSEd in ComfyUI.
 NEEDED: dict[str, tuple[str, ...]] = {
-    "attention.py": (
+    "model/attention.py": (
         "comfy.cli_args.args.use_quad_cross_attention",
         "comfy.cli_args.args.use_split_cross_attention",
         "comfy.ldm.modules.attention.attention_pytorch(q, k, v, heads)",
         "comfy.ldm.modules.attention.attention_sub_quad(q, k, v, heads)",
         "comfy.ldm.modules.attention.optimized_attention(q, k, v, heads)",
     ),
-    "checks.py": ("comfy.samplers.KSAMPLER",),
-    "clip.py": (
+    "sample/checks.py": ("comfy.samplers.KSAMPLER",),
+    "text/clip.py": (
         "comfy.clip_model.CLIPAttention(width, heads, dtype=, device=, operations=)",
         "comfy.clip_model.CLIPAttention.forward(self, x, mask, attention)",
         "comfy.clip_model.CLIPEmbeddings(width, words, positions, dtype=, device=, operations=)",
@@ -53,24 +53,24 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.samplers.SchedulerHandler(handler)",
         "comfy.sd.CLIP(target, embedding_directory=, model_options=)",
     ),
-    "conditions.py": ("comfy.model_base.BaseModel",),
-    "folders.py": ("folder_paths.get_folder_paths(kind)", "folder_paths.models_dir"),
-    "latent_format.py": ("comfy.latent_formats.LatentFormat",),
-    "latents.py": ("comfy.model_management.intermediate_device()",),
-    "layers.py": (
+    "model/condition_cache.py": ("comfy.model_base.BaseModel",),
+    "load/folders.py": ("folder_paths.get_folder_paths(kind)", "folder_paths.models_dir"),
+    "latent/latent_format.py": ("comfy.latent_formats.LatentFormat",),
+    "latent/latents.py": ("comfy.model_management.intermediate_device()",),
+    "model/layers.py": (
         "comfy.model_management.cast_to_device(tensor, device, dtype)",
         "comfy.model_patcher.ModelPatcher.patch_weight_to_device(self, key, device_to=)",
         "comfy.ops.CastWeightBiasOp",
         "comfy.ops.cast_bias_weight(layer, x)",
         "comfy.ops.pick_operations(weight_dtype, compute_dtype)",
     ),
-    "lora.py": (
+    "load/lora.py": (
         "comfy.lora.load_lora(lora, keys)",
         "comfy.model_patcher.ModelPatcher.add_patches(self, patches, strength)",
         "folder_paths.get_filename_list(kind)",
         "folder_paths.get_full_path(kind, name)",
     ),
-    "model.py": (
+    "model/base_model.py": (
         "comfy.conds.CONDCrossAttn(tensor)",
         "comfy.conds.CONDRegular(tensor)",
         "comfy.model_base.BaseModel(config, device=)",
@@ -91,12 +91,12 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.supported_models_base.BASE(config)",
         "comfy.supported_models_base.BASE.set_inference_dtype(self, dtype, compute_dtype)",
     ),
-    "output.py": (
+    "save/output.py": (
         "folder_paths.get_output_directory()",
         "folder_paths.get_save_image_path(prefix, folder)",
     ),
-    "patches.py": ("comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL",),
-    "sampling.py": (
+    "model/patches.py": ("comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL",),
+    "sample/sampler.py": (
         "comfy.model_management.intermediate_device()",
         "comfy.sample.fix_empty_latent_channels(model, latent)",
         "comfy.samplers.KSAMPLER(function, options)",
@@ -105,23 +105,23 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.utils.PROGRESS_BAR_ENABLED",
         "latent_preview.prepare_callback(model, steps)",
     ),
-    "save.py": (
+    "save/checkpoint.py": (
         "comfy.cli_args.args.disable_metadata",
         "comfy.model_management.load_models_gpu(models, force_patch_weights=)",
     ),
-    "speed.py": (
+    "sample/speed.py": (
         "comfy.patcher_extension.WrappersMP.OUTER_SAMPLE",
         "comfy.samplers.calc_cond_batch(model, conds, x, timestep, options)",
     ),
-    "tokenizer.py": (
+    "text/tokenizer.py": (
         "comfy.sd1_clip.SD1Tokenizer(embedding_directory=, tokenizer_data=, tokenizer=)",
         "comfy.sd1_clip.SDTokenizer(tokenizer_class=, max_length=, pad_token=, embedding_size=, pad_to_max_length=)",
         "comfy.sd1_clip.SDTokenizer.pad_tokens(self, tokens, amount)",
         "comfy.sd1_clip.SDTokenizer.state_dict(self)",
         "comfy.sd1_clip.SDTokenizer.tokenize_with_weights(self, text, return_word_ids)",
     ),
-    "tokens.py": ("folder_paths.annotated_filepath(name)", "folder_paths.get_input_directory()"),
-    "train.py": (
+    "save/tokens.py": ("folder_paths.annotated_filepath(name)", "folder_paths.get_input_directory()"),
+    "train/lora.py": (
         "comfy.lora.load_lora(lora, keys)",
         "comfy.model_management.InterruptProcessingException",
         "comfy.model_management.get_torch_device()",
@@ -132,7 +132,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.utils.ProgressBar(total)",
         "comfy.utils.ProgressBar.update_absolute(self, value, total, preview)",
     ),
-    "vae.py": (
+    "latent/vae.py": (
         "comfy.model_management.dtype_size(dtype)",
         "comfy.model_management.intermediate_device()",
         "comfy.model_management.load_models_gpu(models, force_full_load=)",
@@ -159,7 +159,7 @@ FAST: dict[str, tuple[str, ...]] = {
         "comfy.model_management.get_free_memory(device)",
         "comfy.model_patcher.ModelPatcher.prepare_state",
     ),
-    "direct.py": (
+    "sample/fast_path.py": (
         "comfy.samplers.CFGGuider.__call__(self, x, sigma, model_options=, seed=)",
         "comfy.samplers.CFGGuider.outer_predict_noise",
         "comfy.samplers.CFGGuider.predict_noise(self, x, sigma)",
@@ -168,8 +168,8 @@ FAST: dict[str, tuple[str, ...]] = {
         "comfy.samplers.cfg_function(model, cond, uncond, scale, x, timestep)",
         "comfy.samplers.sampling_function(model, x, timestep, uncond, cond, scale)",
     ),
-    "model.py": ("comfy.patcher_extension.WrappersMP.CALC_COND_BATCH",),
-    "plain.py": (
+    "model/base_model.py": ("comfy.patcher_extension.WrappersMP.CALC_COND_BATCH",),
+    "sample/plain.py": (
         "comfy.model_base.BaseModel.apply_model(self, x, timestep, transformer_options=)",
         "comfy.model_base.BaseModel.memory_required(self, shape)",
         "comfy.model_patcher.ModelPatcher.apply_hooks(self, hooks=)",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...amused_core.errors import AmusedError
-from .clip import AmusedClipModel
-from .model import AmusedBaseModel
-from .model_sampling import AmusedModelSampling
-from .vae import AmusedVAE
+from .latent.vae import AmusedVAE
+from .model.base_model import AmusedBaseModel
+from .model.model_sampling import AmusedModelSampling
+from .text.clip import AmusedClipModel
 
 
 def amused_model(model: Any) -> AmusedBaseModel:

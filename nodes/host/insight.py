@@ -12,8 +12,10 @@ from ...amused_core.errors import AmusedError
 from ...amused_core.insight.attention import AttentionMeter
 from ...amused_core.insight.words import unpack
 from ...amused_core.networks.attention import OBSERVER
-from . import checks, guards, pictures, sampling
-from .latent_format import codes_to_tokens, tokens_to_codes
+from . import guards
+from .latent import pictures
+from .latent.latent_format import codes_to_tokens, tokens_to_codes
+from .sample import checks, sampler
 
 POSITIVE = 0
 
@@ -21,13 +23,13 @@ POSITIVE = 0
 def sample(
     model: Any, latent: dict[str, Any], positive: list[Any], negative: list[Any], **settings: Any
 ) -> tuple[dict[str, Any], insight.Trace]:
-    """A run of `sampling.sample_latent`, the same tokens, and its trace."""
+    """A run of `sampler.sample_latent`, the same tokens, and its trace."""
     size = guards.amused_model(model).facts.codebook_size
     meter = AttentionMeter()
     recorder = insight.Recorder(size, meter)
     observed = model.clone()
     observed.model_options.setdefault("transformer_options", {})[OBSERVER] = partial(_observe, meter)
-    result = sampling.sample_latent(observed, latent, positive, negative, on_step=recorder, **settings)
+    result = sampler.sample_latent(observed, latent, positive, negative, on_step=recorder, **settings)
     tokens = codes_to_tokens(checks.check_codes(result["samples"], size), size)
     return result, recorder.trace(tokens, _words(positive))
 

@@ -28,7 +28,7 @@ from tests.comfy.test_speed import (
 def direct(comfy, monkeypatch):
     """For each run: whether the core's predictor was taken. Nothing is remembered of earlier graphs."""
     comfy.fresh()
-    seen, module = [], comfy.module("nodes.host.direct")
+    seen, module = [], comfy.module("nodes.host.sample.fast_path")
     original = module.predictor
 
     def watched(*args):
@@ -397,7 +397,7 @@ def test_a_replaced_forward_is_called(comfy, direct, monkeypatch):
 def test_another_wrapper_around_the_model_is_called(comfy, direct):
     """As custom samplers do it."""
     loader, calls = graphs.load(comfy), []
-    own = comfy.module("nodes.host.sampling")
+    own = comfy.module("nodes.host.sample.sampler")
 
     class Wrapped(SimpleNamespace):
         def __call__(self, *args, **kw):

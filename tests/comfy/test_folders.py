@@ -37,7 +37,7 @@ def shared(comfy, request, tmp_path):
 
 @pytest.fixture
 def folders(comfy):
-    return comfy.module("nodes.host.folders")
+    return comfy.module("nodes.host.load.folders")
 
 
 def names(comfy):
@@ -218,7 +218,7 @@ def test_thousands_of_other_files_cost_nothing(comfy, folders, place, monkeypatc
         monkeypatch.setattr(owner, name, lambda path: looks.append(path) or function(path))
 
     watch(os, "scandir")
-    watch(comfy.module("nodes.host.listing"), "stamp")
+    watch(comfy.module("nodes.host.load.listing"), "stamp")
     watch(folders, "is_checkpoint")
     assert folders.model_names() == ALWAYS and folders.problem("tiny") is None and folders.fingerprint("tiny")
     assert len(looks) < 100

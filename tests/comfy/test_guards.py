@@ -73,7 +73,7 @@ def test_tokens_of_a_larger_codebook(comfy):
 
 def test_half_precision_tokens(comfy):
     """bf16 holds whole numbers up to 256 only."""
-    check = comfy.module("nodes.host.checks").check_codes
+    check = comfy.module("nodes.host.sample.checks").check_codes
     with pytest.raises(ValueError, match="cannot hold 8192 token ids"):
         check(torch.ones(1, 1, 2, 2, dtype=torch.bfloat16), 8192)
     assert check(torch.ones(1, 1, 2, 2, dtype=torch.float16), 64).dtype is torch.float32

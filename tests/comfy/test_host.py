@@ -71,9 +71,9 @@ def test_everything_is_listed(borrowed):
     used: dict[str, set[str]] = {}
     for reference in scan_pack(NODES, "amused").references:
         used.setdefault(reference.file, set()).add(reference.dotted)
-    assert {Path(file).parent.as_posix() for file in used} == {"host"}
+    assert all(Path(file).parts[0] == "host" for file in used)
     for file, names in used.items():
-        known = listed.get(Path(file).name, set())
+        known = listed.get(Path(file).relative_to("host").as_posix(), set())
         whole = {name for name in names if not any(other.startswith(f"{name}.") for other in names | known)}
         assert not {name for name in whole if not any(name == k or name.startswith(f"{k}.") for k in known)}, file
 
@@ -171,7 +171,7 @@ class Without:
 
 @pytest.mark.parametrize("gone", ["conds", "cfg", "model_patcher", "inner_model"])
 def test_a_guider_without_what_is_read(comfy, unlike, monkeypatch, caplog, gone):
-    direct = comfy.module("nodes.host.direct")
+    direct = comfy.module("nodes.host.sample.fast_path")
     read, want = direct._read, drawn(comfy)
 
     def unlike_guider(wrapped, *args):
@@ -184,16 +184,16 @@ def test_a_guider_without_what_is_read(comfy, unlike, monkeypatch, caplog, gone)
 
 @pytest.mark.parametrize("gone", ["current_patcher", "memory_required"])
 def test_a_model_without_what_is_read(comfy, unlike, monkeypatch, caplog, gone):
-    plain = comfy.module("nodes.host.plain")
+    plain = comfy.module("nodes.host.sample.plain")
     join, want = plain._join, drawn(comfy)
-    monkeypatch.setattr(comfy.module("nodes.host.direct"), "_stock", lambda *_: False)
+    monkeypatch.setattr(comfy.module("nodes.host.sample.fast_path"), "_stock", lambda *_: False)
     monkeypatch.setattr(plain, "_join", lambda model, *args: join(Without(model, gone), *args))
     assert all(map(same, want, slow(comfy, unlike, caplog, f"no {gone}")))
 
 
 @pytest.mark.parametrize("change", ["one argument more", "a keyword more", "one less"])
 def test_a_wrapper_is_called_in_another_way(comfy, unlike, change):
-    wrapper, seen = comfy.module("nodes.host.plain").plain_prompts, []
+    wrapper, seen = comfy.module("nodes.host.sample.plain").plain_prompts, []
     args, kw = (1, 2, 3, 4, 5), {}
     args = {"one argument more": (*args, 6), "one less": args[:-1]}.get(change, args)
     kw = {"more": 7} if change == "a keyword more" else kw
@@ -208,7 +208,7 @@ def test_a_step_is_told_in_another_way(comfy, unlike, monkeypatch, caplog):
     def wants_more(patcher, timestep, options):
         raise TypeError("prepare_state() missing 1 required positional argument: 'more'")
 
-    monkeypatch.setattr(comfy.module("nodes.host.direct"), "_stock", lambda *_: False)
+    monkeypatch.setattr(comfy.module("nodes.host.sample.fast_path"), "_stock", lambda *_: False)
     monkeypatch.setattr(compat, "prepare_state", wants_more)
     assert all(map(same, want, slow(comfy, unlike, caplog, "missing 1 required", "'more'")))
 

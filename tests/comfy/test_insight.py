@@ -251,7 +251,7 @@ def test_undecided_cells_are_veiled(comfy, previews, method):
 
 
 def test_large_previews_are_small(comfy):
-    preview = comfy.module("nodes.host.preview")
+    preview = comfy.module("nodes.host.latent.preview")
     vq = comfy.run((graphs.load(comfy), 2)).first_stage_model.vq
     planes = torch.zeros(2, 64, 100, 50)
     planes[:, 3] = 1

@@ -298,7 +298,7 @@ def test_a_replaced_file_is_loaded_again(comfy, start, headless, folder):
 def test_the_list_of_files(comfy, folder, file):
     """Only what can be read; 'none' first."""
     (folder / "old.pt").write_bytes(b"")
-    options = comfy.module("nodes.host.lora").names()
+    options = comfy.module("nodes.host.load.lora").names()
     assert options[:2] == ["none", "embedded: dotted"]
     assert "style.safetensors" in options and "old.pt" not in options
 

@@ -19,7 +19,7 @@ def test_loader_lists_and_loads(comfy):
     other.mkdir()
     (other / "model_index.json").write_text('{"transformer": ["diffusers", "FluxTransformer2DModel"]}')
     (comfy.models / "amused" / "broken.safetensors").write_bytes(b"nothing")
-    folders = comfy.module("nodes.host.folders")
+    folders = comfy.module("nodes.host.load.folders")
     assert folders.model_names() == ["embedded", "sub/one.safetensors", "tiny", "tiny512", "tiny8"]
     before = folders.fingerprint("sub/one.safetensors")
     runs = []
@@ -188,7 +188,7 @@ def test_previews_show_the_codes_colours(comfy):
 
 def test_colours_of_a_large_codebook_are_fitted(comfy, monkeypatch):
     """A linear fit on a part of the codes is closer to the true colours than their mean is."""
-    preview = comfy.module("nodes.host.preview")
+    preview = comfy.module("nodes.host.latent.preview")
     vq = comfy.run((graphs.load(comfy), 2)).first_stage_model.vq
     exact = preview.code_colors(vq)
     monkeypatch.setattr(preview, "MAX_DECODED", 32)

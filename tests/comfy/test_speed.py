@@ -28,7 +28,7 @@ def shape(request, comfy):
 @pytest.fixture
 def ways(comfy, monkeypatch):
     """For each pass of any aMUSEd model: whether it went the short way."""
-    seen, model = [], comfy.module("nodes.host.model").AmusedBaseModel
+    seen, model = [], comfy.module("nodes.host.model.base_model").AmusedBaseModel
     original = model._apply_model
 
     def watched(self, *args, **kw):
@@ -247,7 +247,7 @@ def test_rows_are_left_out(comfy, start, settings, rows, build, direct):
 
 def test_every_boundary_is_met(comfy):
     """A step that begins at `guidance_to` has no guidance any more, whatever the rounding of its ratio."""
-    guidance = comfy.module("nodes.host.speed").GuidanceLimit
+    guidance = comfy.module("nodes.host.sample.speed").GuidanceLimit
     for schedule in ("cosine", "linear"):
         for steps in (2, 7, 100, 1000):
             ratios = mask_ratios(steps, schedule)
@@ -293,7 +293,7 @@ def test_a_run_that_was_broken_off_leaves_nothing(comfy, start):
     from comfy.model_management import InterruptProcessingException
 
     loader, text, latent = start
-    faster = comfy.module("nodes.host.speed").faster
+    faster = comfy.module("nodes.host.sample.speed").faster
     given = comfy.give(graphs.latent(seed=8))
 
     def last(model):
@@ -323,7 +323,7 @@ class Int8Runs:
 
     def __init__(self, comfy, loader, headless, count):
         self.comfy, self.loader, self.headless, self.count = comfy, loader, headless, count
-        headless.transformer.attend = comfy.module("nodes.host.transformer").attend
+        headless.transformer.attend = comfy.module("nodes.host.model.transformer").attend
 
     def graph(self, model):
         """Tokens of 'aMUSEd sampler'."""
@@ -370,7 +370,7 @@ def test_int8_uses_patched_weights(comfy):
 def test_int8_follows_a_lora_put_on_after_it(comfy, start):
     """The order of the nodes does not matter."""
     loader, text, latent = start
-    faster, patcher = comfy.module("nodes.host.speed").faster, comfy.run(loader)
+    faster, patcher = comfy.module("nodes.host.sample.speed").faster, comfy.run(loader)
     delta = {f"diffusion_model.{QUERY}": (torch.randn(32, 32, generator=torch.Generator().manual_seed(0)),)}
     before, after = patcher.clone(), faster(patcher, True, (0.0, 1.0), 1)
     before.add_patches(delta)
@@ -383,7 +383,7 @@ def test_int8_follows_a_lora_put_on_after_it(comfy, start):
 def test_int8_is_refused_where_weights_are_elsewhere(comfy):
     from comfy import model_management
 
-    uvit_module = comfy.module("nodes.host.transformer")
+    uvit_module = comfy.module("nodes.host.model.transformer")
     patcher = comfy.run(graphs.load(comfy)).clone()
     uvit, tokens = patcher.model.diffusion_model, torch.zeros(1, 4, 4, dtype=torch.int64)
     given = (tokens, torch.zeros(1, 3, 32), torch.zeros(1, 32), torch.zeros(1, 5), {uvit_module.INT8: True})
@@ -424,12 +424,12 @@ def test_neutral_settings_add_nothing(comfy):
     """Nothing slows the plain model down."""
     patcher = comfy.run(speed(comfy, graphs.load(comfy)))
     assert "sampler_calc_cond_batch_function" not in patcher.model_options
-    assert comfy.module("nodes.host.transformer").INT8 not in patcher.model_options["transformer_options"]
+    assert comfy.module("nodes.host.model.transformer").INT8 not in patcher.model_options["transformer_options"]
 
 
 def test_the_given_model_is_left_alone(comfy):
     loader = graphs.load(comfy)
     before, faster = comfy.run(loader, speed(comfy, loader, int8=True, guidance_to=0.5))
-    assert comfy.module("nodes.host.transformer").INT8 in faster.model_options["transformer_options"]
-    assert comfy.module("nodes.host.transformer").INT8 not in before.model_options["transformer_options"]
+    assert comfy.module("nodes.host.model.transformer").INT8 in faster.model_options["transformer_options"]
+    assert comfy.module("nodes.host.model.transformer").INT8 not in before.model_options["transformer_options"]
     assert "sampler_calc_cond_batch_function" not in before.model_options

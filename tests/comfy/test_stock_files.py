@@ -52,7 +52,7 @@ def save(comfy, name, **wires):
 
 def listed(comfy, start):
     """The one name in the loader's list that begins so."""
-    (name,) = [name for name in comfy.module("nodes.host.folders").model_names() if name.startswith(start)]
+    (name,) = [name for name in comfy.module("nodes.host.load.folders").model_names() if name.startswith(start)]
     return name
 
 
@@ -152,7 +152,7 @@ def test_stock_loaders_refuse_it(comfy, output, changed):
 
 def test_a_new_version_of_what_the_other_parts_come_from(comfy, output, changed):
     """The loader runs again, for the part alone as for the whole."""
-    folders = comfy.module("nodes.host.folders")
+    folders = comfy.module("nodes.host.load.folders")
     save(comfy, "VAESave", vae=changed[2])
     name = listed(comfy, "vae/")
     before = folders.fingerprint(name)
@@ -168,5 +168,5 @@ def test_other_models_are_neither_listed_nor_told(comfy, output, caplog):
     (output / "checkpoints").mkdir()
     save_file({"model.diffusion_model.x": torch.ones(1)}, output / "checkpoints" / "other.safetensors")
     (output / "checkpoints" / "half.safetensors").write_bytes(b"half")
-    names = comfy.module("nodes.host.folders").model_names()
+    names = comfy.module("nodes.host.load.folders").model_names()
     assert not [name for name in names if name.startswith("checkpoints/")] and "left out" not in caplog.text

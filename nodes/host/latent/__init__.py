@@ -1,0 +1,1 @@
+"""LATENTs, the VAE and pictures."""

@@ -1,0 +1,1 @@
+"""The MODEL: a family's transformer inside ComfyUI."""

@@ -1,0 +1,166 @@
+"""One clear sentence for every wrong value."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.samplers
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....amused_core.errors import AmusedError
+from ..model import patches
+
+# The largest whole number up to which every one has its own half precision value.
+EXACT = {torch.float16: 2048, torch.bfloat16: 256}
+# Of a LATENT whose model is not known: whole numbers up to here have each a float32 of their own.
+MAX_CODES = 2**24
+# From where on a pixel of a mask counts; and the mean of four pixels of which one counts in full.
+HALF, ONE_OF_FOUR = 0.5, 0.25
+# Of the stock nodes 'Empty Latent Image' and 'EmptySD3LatentImage', which stand for 8 pixels a cell. Zeros with other
+# channels are of models with other cells, of videos, sounds or solids.
+EMPTY_CHANNELS = (4, 16)
+logger = logging.getLogger(__name__)
+
+
+class NoTokens(AmusedError):
+    """The model was given something else than tokens; `before_sampling` says who is in the way."""
+
+
+def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
+    """A latent [B,1,h,w] as float32, after checking that it holds codes 0..`codebook_size`.
+
+    Raises:
+        AmusedError: another model's latent, blended codes, codes of another codebook, or a dtype too small for them.
+    """
+    if latent.is_nested or latent.ndim != 4 or 0 in latent.shape:
+        shape = tuple(latent.shape)
+        raise AmusedError(
+            f"This LATENT has the shape {shape} and belongs to another kind of model; an aMUSEd latent is "
+            "[batch, 1, height, width]. Make it with 'aMUSEd empty latent', or encode a picture with the VAE of 'Load "
+            "aMUSEd'."
+        )
+    if latent.shape[1] != 1:
+        raise AmusedError(
+            f"This LATENT has {latent.shape[1]} channels and belongs to another model; an aMUSEd latent has 1. "
+            "Make it with 'aMUSEd empty latent', or encode the picture with the VAE of 'Load aMUSEd'."
+        )
+    if codebook_size > EXACT.get(latent.dtype, codebook_size):
+        raise AmusedError(
+            f"This LATENT is {latent.dtype}, which cannot hold {codebook_size} token ids; it must be float32."
+        )
+    if not bool((latent == latent.round()).all()):
+        odd = latent[latent != latent.round()][0].item()
+        raise AmusedError(
+            f"This LATENT holds {odd:g}, which is not a token id: ids cannot be blended, added or scaled smoothly. "
+            "Use 'nearest-exact' to scale, a feather of 0 to compose, and work on pictures for all else."
+        )
+    low, high = latent.min().item(), latent.max().item()
+    if low < 0 or high > codebook_size:
+        raise AmusedError(
+            f"This LATENT holds values from {low:g} to {high:g}; this model's are 0 (masked) to {codebook_size}. "
+            "It belongs to another model."
+        )
+    return latent.float()
+
+
+def codes_of(latent: Tensor, codebook_size: int) -> Tensor:
+    """As `check_codes`; a stock empty latent (`EMPTY_CHANNELS`) is a grid that is masked all over."""
+    grid = not latent.is_nested and latent.ndim == 4 and latent.shape[1] in EMPTY_CHANNELS
+    return check_codes(latent[:, :1] if grid and not latent.any() else latent, codebook_size)
+
+
+def check_sigmas(sigmas: Tensor) -> Tensor:
+    """Mask ratios float32 [n+1].
+
+    Raises:
+        AmusedError: not falling within 1..0.
+    """
+    ratios = sigmas.detach().float().cpu()
+    if bool((ratios > 1.001).any() or (ratios < 0).any() or (ratios.diff() > 0).any()):
+        raise AmusedError(
+            f"These SIGMAS run from {ratios[0]:g} to {ratios[-1]:g}; aMUSEd's are mask ratios, falling within 1 to 0: "
+            "use 'aMUSEd scheduler' or the stock 'BasicScheduler'."
+        )
+    return ratios.clamp(max=1)
+
+
+def check_text(text: Tensor | None, pooled: Tensor | None, width: int, pooled_width: int) -> None:
+    """Raises `AmusedError` unless a conditioning has the widths this model was trained with."""
+    hint = "connect the CLIP of 'Load aMUSEd' to the text encoder."
+    if text is None:
+        raise AmusedError(f"This CONDITIONING has no text embedding; {hint}")
+    if pooled is None:
+        raise AmusedError(
+            "This CONDITIONING has no pooled text ('pooled_output'), which an aMUSEd model needs beside the text: the "
+            "node that encoded the prompt leaves it out. Take 'aMUSEd text encode' or the stock 'CLIP Text Encode', "
+            "with the CLIP of 'Load aMUSEd'."
+        )
+    if text.shape[-1] != width or pooled.shape[-1] != pooled_width:
+        raise AmusedError(
+            f"This CONDITIONING is {text.shape[-1]} wide (pooled {pooled.shape[-1]}), but this aMUSEd model needs "
+            f"{width} ({pooled_width}): it comes from another text encoder; {hint}"
+        )
+
+
+def tokens_of(planes: Tensor, codebook_size: int, mask_id: int) -> Tensor:
+    """Planes [B,K,h,w] -> tokens int64 [B,h,w], masked cells holding `mask_id`.
+
+    Raises:
+        NoTokens: not planes of zeros with at most a single one, which no sampler but ours produces.
+    """
+    if planes.shape[1] == codebook_size:
+        value, index = planes.max(dim=1)
+        if bool(((value == 0) | (value == 1)).all() and (planes.abs().sum(dim=1) == value).all()):
+            return torch.where(value > 0, index, mask_id)
+    raise NoTokens("These planes hold something else than tokens.")
+
+
+def before_sampling(
+    executor: Any,
+    noise: Tensor,
+    latent_image: Tensor,
+    sampler: Any,
+    sigmas: Tensor,
+    denoise_mask: Any = None,
+    *args: Any,
+    **kw: Any,
+) -> Tensor:
+    """Wraps a whole run (`WrappersMP.OUTER_SAMPLE`): checks it before the model is loaded, and fits masks to cells.
+
+    ComfyUI would shrink the mask smoothly and lose thin strokes; here a cell is drawn anew when any pixel of it is.
+    Newer versions have shrunk it already: a cell then has the mean of the pixels in its middle.
+    """
+    _refuse_stock_sampler(sampler)
+    guider = executor.class_obj
+    check_codes(latent_image, guider.model_patcher.model.facts.codebook_size)
+    patches.check(guider.model_options, len(noise))
+    if denoise_mask is not None:
+        grid = noise.shape[-2:]
+        denoise_mask = mask_to_grid(denoise_mask, grid, ONE_OF_FOUR if denoise_mask.shape[-2:] == grid else HALF)
+        if not denoise_mask.any():
+            logger.warning("aMUSEd: the mask is empty, so nothing is drawn anew; is there a stroke in it?")
+    try:
+        return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kw)
+    except NoTokens:
+        function = getattr(sampler, "sampler_function", sampler)
+        raise AmusedError(patches.in_the_way(function, guider.model_options)) from None
+
+
+def mask_to_grid(mask: Tensor, grid: tuple[int, int], least: float = HALF) -> Tensor:
+    """A noise mask [...,H,W] in 0..1 -> float [n,1,h,w] of 0 and 1: every cell with a pixel of at least `least`."""
+    mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    return F.adaptive_max_pool2d((mask >= least).float(), tuple(grid))
+
+
+def _refuse_stock_sampler(sampler: Any) -> None:
+    """Stock samplers would run on the planes and give garbage without an error; the trainer would learn noise."""
+    if type(sampler).__name__ == "TrainSampler":
+        raise AmusedError("The node 'TrainLoraNode' cannot train an aMUSEd model; use 'Train aMUSEd LoRA'.")
+    function = getattr(sampler, "sampler_function", None)
+    module = getattr(function, "__module__", None) or ""
+    if isinstance(sampler, comfy.samplers.KSAMPLER) and module.startswith("comfy."):
+        name = function.__name__.removeprefix("sample_").removesuffix("_function")
+        raise AmusedError(patches.wrong_sampler(name))

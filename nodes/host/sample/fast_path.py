@@ -1,0 +1,125 @@
+"""The core's own predictor inside a ComfyUI run, where ComfyUI would do nothing but ask the model and guide.
+
+ComfyUI works out the logits of every code of every cell for both prompts, and its sampler hands the model planes; the
+core takes tokens, guides the features that the logits are linear in, and makes logits of the masked cells only. What it
+takes from the prompts is worked out at the start and goes with the run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ....amused_core.networks.encoded_prompt import EncodedPrompt, encode_embeddings
+from ....amused_core.networks.predictor import predictor as core_predictor
+from ....amused_core.networks.text import TextEmbedding
+from ....amused_core.sampling.loop import Predict
+from ....amused_core.sampling.schedule import Progress, Schedule
+from .. import compat
+from ..model.transformer import INT8, HostTransformer
+from . import plain
+from .speed import GuidanceLimit
+
+_LIMIT = "sampler_calc_cond_batch_function"
+# Our sampler takes the mask itself, so that function is never called.
+_MODEL_OPTIONS = {"transformer_options", "to_load_options", "denoise_mask_function", _LIMIT}
+_TRANSFORMER_OPTIONS = {"wrappers", "callbacks", "sample_sigmas", INT8}
+_METHODS = ("__call__", "outer_predict_noise", "predict_noise")
+_FUNCTIONS = ("sampling_function", "calc_cond_batch", "cfg_function")
+_PARTS = ("c_crossattn", "y", "micro")
+
+
+class Run(NamedTuple):
+    """What the core's predictor needs of a run: the parts of the positive prompt, and of the negative one if wanted."""
+
+    model: Any
+    uvit: HostTransformer
+    texts: list[list[Tensor]]
+    weights: list[float]
+    every: int
+    options: dict[str, Any]
+    device: torch.device
+
+
+def predictor(
+    wrapped: Any, options: dict[str, Any], weights: list[float] | None, schedule: Schedule, shape: tuple[int, int, int]
+) -> Predict | None:
+    """Logits as `wrapped` would give them, but for rounding; None where anything might make them others.
+
+    Args:
+        wrapped: the model as a sampler function gets it.
+        options: the run's model options.
+        weights: the guidance of each step; None: the guider's own.
+        schedule: the steps of the run.
+        shape: (B,h,w) of the tokens.
+    """
+    run = compat.quickly(_read, wrapped, options, weights, schedule, shape)
+    if run is None:
+        return None
+    facts = run.model.facts
+    cond, *uncond = ([_encode(run, text)] * shape[0] for text in run.texts)
+    ask = core_predictor(run.uvit, cond, uncond[0] if uncond else None, run.weights, run.every, run.options)
+
+    def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
+        # Our sampler has ids of its own for what is masked.
+        return ask(tokens.masked_fill(tokens >= facts.codebook_size, facts.mask_token_id), progress, cells)
+
+    return predict
+
+
+def _read(
+    wrapped: Any, options: dict[str, Any], weights: list[float] | None, schedule: Schedule, shape: tuple[int, int, int]
+) -> Run | None:
+    """See `predictor`; only looks at what ComfyUI has."""
+    if not _stock(wrapped, options):
+        return None
+    guider = wrapped.inner_model
+    model, device = guider.inner_model, guider.model_patcher.load_device
+    weights, every, limit = weights or [guider.cfg] * len(schedule), 1, options.get(_LIMIT)
+    if limit is not None:
+        weights, every = limit.weights(weights, schedule), limit.cfg_every
+    weights = [1.0 if math.isclose(weight, 1.0) else weight for weight in weights]  # As ComfyUI leaves guidance out.
+    sides = ["positive"] if all(weight == 1 for weight in weights) else ["positive", "negative"]
+    conds = [guider.conds.get(side) for side in sides]
+    if not all(plain.is_plain(cond) and _single(cond[0]) for cond in conds):
+        return None
+    texts = [[cond[0]["model_conds"][part].cond for part in _PARTS] for cond in conds]
+    planes = [len(texts) * shape[0], model.facts.codebook_size, *shape[1:]]
+    if any(text[0].shape != texts[0][0].shape for text in texts) or not plain.fits(model, planes, device):
+        return None
+    own = options["transformer_options"]
+    return Run(model, model.diffusion_model.select(own), texts, weights, every, own, device)
+
+
+def _encode(run: Run, parts: list[Tensor]) -> EncodedPrompt:
+    text, pooled, micro = run.model.cast(*parts, run.device)
+    return encode_embeddings(run.uvit, TextEmbedding(text, pooled), micro)[0]
+
+
+def _stock(wrapped: Any, options: dict[str, Any]) -> bool:
+    """Whether nothing but ComfyUI's own code and ours is between the sampler and the U-ViT."""
+    if type(wrapped) is not comfy.samplers.KSamplerX0Inpaint:
+        return False
+    guider, stock = wrapped.inner_model, comfy.samplers.CFGGuider
+    limit, own = options.get(_LIMIT), options.get("transformer_options", {})
+    return (
+        all(getattr(type(guider), name, None) is getattr(stock, name) for name in _METHODS)
+        and not any(name in vars(guider) for name in _METHODS)
+        and all(getattr(comfy.samplers, name).__module__ == "comfy.samplers" for name in _FUNCTIONS)
+        and options.keys() <= _MODEL_OPTIONS
+        and own.keys() <= _TRANSFORMER_OPTIONS
+        and (limit is None or type(limit) is GuidanceLimit)
+        and plain.is_steady(guider.inner_model, own)
+        and isinstance(guider.inner_model.diffusion_model, HostTransformer)
+        and "forward" not in vars(guider.inner_model.diffusion_model)
+    )
+
+
+def _single(cond: dict[str, Any]) -> bool:
+    """Whether a conditioning is the same for every picture, and holds nothing that our model has not asked for."""
+    parts = cond["model_conds"]
+    return parts.keys() == set(_PARTS) and all(len(part.cond) == 1 for part in parts.values())

@@ -1,0 +1,237 @@
+"""The sampler: the core's loop over ComfyUI's guided model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ....amused_core.errors import AmusedError
+from ....amused_core.sampling import loop as core
+from ....amused_core.sampling.filters import logits_filter
+from ....amused_core.sampling.guidance import cfg_weights
+from ....amused_core.sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
+from ....amused_core.sampling.schedule import Progress, Schedule, start_step
+from ....amused_core.sampling.start import start_tokens
+from ....amused_core.settings import check_settings, resolve_settings
+from .. import guards
+from ..latent.latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
+from ..latent.preview import guess_planes
+from ..model.transformer import PROGRESS
+from . import checks, fast_path
+
+
+def amused_sampler(**options: Any) -> comfy.samplers.KSAMPLER:
+    """A SAMPLER with these options of `sample_amused`."""
+    return comfy.samplers.KSAMPLER(sample_amused, options)
+
+
+@torch.no_grad()
+def sample_amused(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    disable: bool | None = None,
+    temperature: tuple[float, float] = (2.0, 0.0),
+    seeding: str = "per_image",
+    seeds: list[int] | None = None,
+    sampling_temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    weights: list[float] | None = None,
+    on_step: Callable[[core.Step], None] | None = None,
+) -> Tensor:
+    """The core's sampler in the form of a k-diffusion one.
+
+    Args:
+        model: the guided model, `(planes, sigma, denoise_mask=, model_options=, seed=) -> logits [B,K,h,w]`.
+        x: ignored: the start is made from the latent and the seeds, so that a picture depends on nothing else.
+        sigmas: falling mask ratios [steps+1].
+        extra_args: passed on to the model; its `denoise_mask` [B,1,h,w] is the region to draw anew.
+        callback: called with each step.
+        disable: no progress bar in the terminal.
+        temperature: noise in the choice of the tokens to keep, at the first and the last step of a whole run.
+        seeding: "per_image", or "diffusers": one generator for the batch.
+        seeds: one for each picture; None derives them from its noise.
+        sampling_temperature, top_k, top_p: which codes are drawn, as in `AmusedModel.generate`.
+        weights: the guidance of each step, for the stock `CFGGuider` only; None leaves the guider as it is.
+        on_step: called with each step of the core's loop, for records of the run.
+
+    Returns:
+        codes float32 [B,1,h,w].
+    """
+    args = dict(extra_args or {})
+    facts = guards.sampled_model(model).facts
+    draw = {"sampling_temperature": sampling_temperature, "top_k": top_k, "top_p": top_p}
+    draw = check_settings(draw, facts.codebook_size)
+    schedule = Schedule.from_ratios(checks.check_sigmas(sigmas))
+    latent, noise = _attribute(model, "latent_image"), _attribute(model, "noise")
+    mask = args.get("denoise_mask")
+    args["denoise_mask"] = None  # A known token never changes in our loop.
+    region = None if mask is None else mask[:, 0] >= 0.5
+    masked, kept = facts.codebook_size, facts.codebook_size + 1
+    draws = _draws(seeding, args.get("seed"), seeds, noise, latent)
+    tokens = _start(codes_to_tokens(latent, masked), noise, float(schedule.ratios[0]), draws, region, masked, seeding)
+    if region is not None:
+        tokens = torch.where((tokens == masked) & ~region, kept, tokens)
+
+    predict = fast_path.predictor(model, args.get("model_options", {}), weights, schedule, tuple(tokens.shape))
+    predict = predict or _through_comfyui(model, sigmas, args, weights, facts.codebook_size)
+
+    with tqdm(total=len(schedule), disable=disable) as bar:
+
+        def report(step: core.Step) -> None:
+            bar.update()
+            if on_step is not None:
+                on_step(step)
+            if callback is not None:
+                sigma = sigmas[step.index]
+                denoised = tokens_to_planes(step.predicted, facts.codebook_size)
+                denoised = guess_planes(denoised, step.tokens < facts.codebook_size)
+                codes = tokens_to_codes(step.tokens, facts.codebook_size)
+                callback({"x": codes, "i": step.index, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+
+        tokens = core.sample(
+            tokens,
+            predict,
+            schedule,
+            draws,
+            mask_token_id=masked,
+            temperature=temperature,
+            region=region,
+            on_step=report,
+            logits_filter=logits_filter(*draw.values()),
+        )
+    return tokens_to_codes(tokens, facts.codebook_size)
+
+
+def sample_latent(
+    model: Any,
+    latent: dict[str, Any],
+    positive: list[Any],
+    negative: list[Any],
+    *,
+    seed: int,
+    denoise: float,
+    seeding: str,
+    settings: dict[str, Any],
+    on_step: Callable[[core.Step], None] | None = None,
+) -> dict[str, Any]:
+    """A whole run as the core's `generate` does it: same settings and seed, same tokens.
+
+    Args:
+        model, latent, positive, negative: of the graph.
+        seed: picture i of a batch has `seed + i`.
+        denoise: share of the schedule that runs, 0..1.
+        seeding: "per_image" or "diffusers".
+        settings: fields of `SamplingSettings`; None is the model's own recommendation.
+        on_step: called with each step of the core's loop.
+    """
+    facts = guards.amused_model(model).facts
+    samples = checks.codes_of(latent["samples"], facts.codebook_size)
+    samples = comfy.sample.fix_empty_latent_channels(model, samples)
+    mask = latent.get("noise_mask")
+    if mask is not None:
+        mask = checks.mask_to_grid(mask, samples.shape[-2:])  # Newer versions shrink it before we see it again.
+    resolved = resolve_settings(facts.recommended, settings, facts.codebook_size, masked=mask is not None)
+    if denoise <= 0:
+        return latent
+    schedule = Schedule.named(resolved.schedule, resolved.steps, start_step(resolved.steps, denoise))
+    weights = cfg_weights(resolved.cfg, resolved.cfg_schedule, schedule, resolved.cfg_interval)
+    seeds = [(seed + index) % 2**64 for index in latent.get("batch_index", range(len(samples)))]
+    sampler = amused_sampler(
+        temperature=resolved.temperature,
+        seeding=seeding,
+        seeds=seeds,
+        sampling_temperature=resolved.sampling_temperature,
+        top_k=resolved.top_k,
+        top_p=resolved.top_p,
+        weights=None if resolved.cfg_schedule == "constant" else weights,
+        on_step=on_step,
+    )
+    # One level below `comfy.sample`, which newer versions may tell to hand on half precision.
+    tokens = comfy.samplers.sample(
+        model,
+        torch.ones_like(samples),
+        positive,
+        negative,
+        resolved.cfg,
+        model.load_device,
+        sampler,
+        schedule.ratios,
+        model_options=model.model_options,
+        latent_image=samples,
+        denoise_mask=mask,
+        callback=latent_preview.prepare_callback(model, len(schedule)),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    return {**latent, "samples": tokens.to(comfy.model_management.intermediate_device())}
+
+
+def _through_comfyui(
+    model: Any, sigmas: Tensor, args: dict[str, Any], weights: list[float] | None, codebook_size: int
+) -> core.Predict:
+    """Asks the guided model as ComfyUI's own samplers do."""
+    guider = None if weights is None else _holder(model, "cfg")
+    options = dict(args.get("model_options", {}))
+    options["transformer_options"] = transformer_options = dict(options.get("transformer_options", {}))
+    args = {**args, "model_options": options}
+
+    def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
+        planes = tokens_to_planes(tokens, codebook_size)
+        if weights is not None:
+            guider.cfg = weights[progress.index]
+        transformer_options[PROGRESS] = progress
+        return core.at(model(planes, sigmas[progress.index].expand(len(tokens)), **args), cells)
+
+    return predict
+
+
+def _attribute(wrapped: Any, name: str) -> Tensor:
+    """An attribute of ComfyUI's inpainting wrapper, under any number of other wrappers."""
+    return getattr(_holder(wrapped, name), name)
+
+
+def _holder(wrapped: Any, name: str) -> Any:
+    """The outermost wrapper that has an attribute."""
+    while not hasattr(wrapped, name):
+        wrapped = wrapped.inner_model
+    return wrapped
+
+
+def _start(
+    tokens: Tensor, noise: Tensor, ratio: float, draws: Draws, region: Tensor | None, masked: int, seeding: str
+) -> Tensor:
+    """The grid a run begins with: zero noise ('DisableNoise') leaves it as it is."""
+    if not noise.any():
+        return tokens
+    return start_tokens(tokens, ratio, draws, masked, region, whole=region is not None and seeding == "diffusers")
+
+
+def _draws(seeding: str, seed: int | None, seeds: list[int] | None, noise: Tensor, latent: Tensor) -> Draws:
+    if seeding not in SEEDINGS:
+        raise AmusedError(f"seeding is {seeding!r}; allowed are {', '.join(SEEDINGS)}.")
+    if seeding == "diffusers":
+        return SharedDraws(seeded(seed or 0))
+    if seeds is None:
+        source = noise if noise.any() else latent + (seed or 0) % 2**16
+        seeds = [_digest(picture) for picture in source]
+    return PerImageDraws(seeds)
+
+
+def _digest(values: Tensor) -> int:
+    """64 bits of a picture's noise: any NOISE node works, and a picture's place in the batch does not matter."""
+    data = values.detach().float().cpu().contiguous().numpy().tobytes()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

@@ -1,0 +1,35 @@
+"""Schedules: SIGMAS that are falling mask ratios."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....amused_core.errors import AmusedError
+from ....amused_core.sampling.schedule import mask_ratios, start_step
+from .. import guards
+from ..model.model_sampling import AmusedModelSampling
+
+
+def amused_scheduler(model_sampling: Any, steps: int) -> Tensor:
+    """The scheduler "amused" of the stock nodes: the checkpoint's own masking schedule, float32 [steps+1]."""
+    if node := guards.sampling_node(model_sampling):
+        raise AmusedError(
+            f"The scheduler 'amused' is for aMUSEd models only, and the node {node!r} is in the way: it replaces the "
+            "sampling of the MODEL. Take it out, or choose another scheduler."
+        )
+    if not isinstance(model_sampling, AmusedModelSampling):
+        raise AmusedError(
+            "The scheduler 'amused' is for aMUSEd models only; choose another, or connect the MODEL of 'Load aMUSEd'."
+        )
+    return mask_ratios(steps, model_sampling.schedule)
+
+
+def amused_sigmas(model: Any, schedule: str, steps: int, denoise: float) -> Tensor:
+    """Mask ratios of the last `denoise` of a schedule ("auto": the checkpoint's); none for a denoise of 0."""
+    facts = guards.amused_model(model).facts
+    name = facts.schedule if schedule == "auto" else schedule
+    start = start_step(steps, denoise)
+    return mask_ratios(steps, name, start) if denoise > 0 else torch.empty(0)

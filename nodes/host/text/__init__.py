@@ -1,0 +1,1 @@
+"""The CLIP and what it makes of prompts."""
