@@ -199,7 +199,8 @@ def problem(entry: str) -> str | None:
     given = [argument for argument in arguments.split(", ") if argument]
     keywords = [argument.removesuffix("=") for argument in given if argument.endswith("=")]
     try:
-        inspect.signature(symbol).bind(*given[: len(given) - len(keywords)], **dict.fromkeys(keywords))
+        fits = inspect.signature(symbol).bind
+        fits(*given[: len(given) - len(keywords)], **dict.fromkeys(keywords))
     except (TypeError, ValueError) as error:
         return f"{name}: {error}"
     return None
