@@ -9,7 +9,7 @@ order = heat(read_trace(run, "order"), result.images)        # when each cell wa
 apple = heat(read_word(run, "apple"), result.images)         # which cells look at the word
 """
 
-from .colormap import colors, heat
+from .colormap import colors, heatmap
 from .maps import confidence_map, entropy_map, order_map, word_map
 from .pictures import UNDECIDED_LOOKS, finished, frames, token_grid
 from .readings import KINDS, Reading, read_trace, read_word
@@ -28,7 +28,7 @@ __all__ = [
     "entropy_map",
     "finished",
     "frames",
-    "heat",
+    "heatmap",
     "order_map",
     "positions",
     "read_trace",

@@ -22,7 +22,7 @@ def colors(values: Tensor) -> Tensor:
     return torch.lerp(table[low], table[low + 1], (place - low)[..., None])
 
 
-def heat(reading: Reading, pictures: Tensor | None = None, opacity: float = 0.7, legend: bool = True) -> Tensor:
+def heatmap(reading: Reading, pictures: Tensor | None = None, opacity: float = 0.7, legend: bool = True) -> Tensor:
     """A reading as pictures.
 
     Args:

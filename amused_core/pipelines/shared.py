@@ -14,7 +14,7 @@ from ..networks.uvit import UVit
 from ..networks.uvit.config import UVitConfig
 
 
-class _Twin(NamedTuple):
+class SharedTransformer(NamedTuple):
     """Our U-ViT for a `UVit2DModel`, and what the latter is like as long as nobody has changed it."""
 
     uvit: UVit
@@ -22,7 +22,7 @@ class _Twin(NamedTuple):
 
 
 # Weak: the weights go when the last pipeline that holds the model goes.
-_twins: WeakKeyDictionary[nn.Module, _Twin] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[nn.Module, SharedTransformer] = WeakKeyDictionary()
 
 
 def shared_uvit(model: nn.Module) -> UVit | None:
@@ -34,19 +34,19 @@ def shared_uvit(model: nn.Module) -> UVit | None:
     """
     if type(model) is not UVit2DModel:
         return None
-    twin = _twins.get(model)
-    if twin is None:
-        twin = _twins[model] = _build(model)
-    if not twin.blueprint.fits(model):
+    shared = _shared.get(model)
+    if shared is None:
+        shared = _shared[model] = _build(model)
+    if not shared.blueprint.fits(model):
         return None
     for name, parameter in model.named_parameters():
         owner, _, leaf = name.rpartition(".")
-        setattr(twin.uvit.get_submodule(owner), leaf, parameter)
-    return twin.uvit
+        setattr(shared.uvit.get_submodule(owner), leaf, parameter)
+    return shared.uvit
 
 
-def _build(model: UVit2DModel) -> _Twin:
+def _build(model: UVit2DModel) -> SharedTransformer:
     with torch.device("meta"):
         plain = UVit2DModel.from_config(model.config)
     uvit = UVit(UVitConfig.from_dict(model.config), device="meta").eval()
-    return _Twin(uvit, Blueprint(plain))
+    return SharedTransformer(uvit, Blueprint(plain))

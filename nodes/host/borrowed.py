@@ -153,7 +153,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "output_device=, pbar=)",
     ),
 }
-# Without these plain prompts go ComfyUI's own way; see `compat.quickly`.
+# Without these plain prompts take the stock path; see `compat.try_fast_path`.
 FAST: dict[str, tuple[str, ...]] = {
     "compat.py": (
         "comfy.model_management.get_free_memory(device)",

@@ -27,37 +27,37 @@ from . import borrowed
 
 T = TypeVar("T")
 # What comes of a symbol, an attribute or an argument that is not as expected.
-UNLIKE = (AttributeError, ImportError, LookupError, TypeError, ValueError)
+INCOMPATIBLE = (AttributeError, ImportError, LookupError, TypeError, ValueError)
 logger = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
-def obstacle() -> str | None:
+def fast_path_problem() -> str | None:
     """Why this ComfyUI has no fast way for plain prompts, or None."""
     found = (borrowed.problem(entry) for entries in borrowed.FAST.values() for entry in entries)
     return next((problem for problem in found if problem), None)
 
 
-def quickly(way: Callable[..., T | None], *args: Any) -> T | None:
+def try_fast_path(way: Callable[..., T | None], *args: Any) -> T | None:
     """What a faster way makes of ComfyUI's objects; None where it does not apply, or where they are unlike expected.
 
-    The log says once why. Nothing that another version changes raises here: the run goes ComfyUI's own way.
+    The log says once why. Nothing that another version changes raises here: the run takes the stock path.
     """
-    reason = obstacle()
+    reason = fast_path_problem()
     if reason is None:
         try:
             return way(*args)
         except AmusedError:
             raise
-        except UNLIKE as error:
+        except INCOMPATIBLE as error:
             reason = f"{type(error).__name__}: {error}"
-    _say_once(reason)
+    _log_once(reason)
     return None
 
 
 @lru_cache(maxsize=16)
-def _say_once(reason: str) -> None:
-    logger.warning("aMUSEd: this ComfyUI is not as expected, so runs go its own, slower way (%s).", reason)
+def _log_once(reason: str) -> None:
+    logger.warning("aMUSEd: this ComfyUI is not as expected, so runs take the slower stock path (%s).", reason)
 
 
 @lru_cache(maxsize=16)

@@ -24,7 +24,7 @@ def sample(
     model: Any, latent: dict[str, Any], positive: list[Any], negative: list[Any], **settings: Any
 ) -> tuple[dict[str, Any], insight.Trace]:
     """A run of `sampler.sample_latent`, the same tokens, and its trace."""
-    size = guards.amused_model(model).facts.codebook_size
+    size = guards.amused_model(model).info.codebook_size
     meter = AttentionMeter()
     recorder = insight.Recorder(size, meter)
     observed = model.clone()
@@ -35,9 +35,9 @@ def sample(
 
 
 def picture(trace: Any, vae: Any, reading: insight.Reading, opacity: float, legend: bool) -> Tensor:
-    """A reading over the pictures that the run ended with; see `insight.heat`."""
+    """A reading over the pictures that the run ended with; see `insight.heatmap`."""
     below = None if opacity == 1 else insight.finished(trace, _decoder(trace, vae))
-    return insight.heat(reading, below, opacity, legend)
+    return insight.heatmap(reading, below, opacity, legend)
 
 
 def frames(trace: Any, vae: Any, undecided: str) -> Tensor:

@@ -338,7 +338,7 @@ def test_each_run_has_its_own_weights_and_prompts(comfy, change):
     first, other, text, again = run(plain), run(patched), run(plain, "two blue cats"), run(plain)
     assert same(first, again) and not same(first, other) and not same(first, text)
     assert same(other, run(patched))
-    assert not patcher.model.conditions._known
+    assert not patcher.model.condition_cache._cached
 
 
 def test_hooks_may_change_the_weights_within_a_run(comfy, conditions):
@@ -381,7 +381,7 @@ def test_a_run_is_cancelled_within_a_step(comfy, change):
         for hook in hooks:
             hook.remove()
     assert caught.value.kind == "interrupted" and (len(steps), len(layers)) == (3, 2)
-    assert not model.model.conditions._known
+    assert not model.model.condition_cache._cached
 
 
 def test_a_replaced_forward_is_called(comfy, direct, monkeypatch):

@@ -31,7 +31,7 @@ def borrowed(comfy):
 def unlike(comfy, monkeypatch):
     """Forgets what was found of ComfyUI before and after a test, and gives `compat`."""
     compat = comfy.module("nodes.host.compat")
-    forget = (compat.obstacle.cache_clear, compat._say_once.cache_clear)
+    forget = (compat.fast_path_problem.cache_clear, compat._log_once.cache_clear)
     for clear in forget:
         clear()
     comfy.fresh()
@@ -123,8 +123,8 @@ def drawn(comfy):
 
 def slow(comfy, unlike, caplog, *words):
     """Draws, and checks that the log says once that runs are slower, and why."""
-    unlike.obstacle.cache_clear()
-    unlike._say_once.cache_clear()
+    unlike.fast_path_problem.cache_clear()
+    unlike._log_once.cache_clear()
     caplog.clear()
     result = drawn(comfy)
     (message,) = [r.getMessage() for r in caplog.records if "not as expected" in r.getMessage()]
@@ -223,8 +223,8 @@ def test_our_own_refusals_are_not_taken_for_that(comfy, unlike):
 
     for kind in (error, InterruptProcessingException, RuntimeError):
         with pytest.raises(kind):
-            unlike.quickly(fails, kind("no"))
-    assert unlike.quickly(fails, KeyError("no")) is None
+            unlike.try_fast_path(fails, kind("no"))
+    assert unlike.try_fast_path(fails, KeyError("no")) is None
 
 
 def test_dynamic_vram_leaves_our_models_alone(comfy, monkeypatch):

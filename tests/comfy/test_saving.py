@@ -81,7 +81,7 @@ def test_merges_and_loras_are_saved(comfy, output, layout, dtype):
         drawn = headless.generate("a red apple", "blue", seed=3, steps=6, cfg=3.0, temperature=(2.0, 0.0), batch_size=2)
         if dtype == "fp32":
             assert torch.equal(drawn.tokens, graphs.tokens(want))
-        assert asdict(comfy.run(loader).model.facts.recommended) == asdict(headless.checkpoint.recommended)
+        assert asdict(comfy.run(loader).model.info.recommended) == asdict(headless.checkpoint.recommended)
     finally:
         shutil.rmtree(target) if target.is_dir() else target.unlink()
 

@@ -84,8 +84,8 @@ def test_plain_prompts_are_the_same_the_short_way(comfy, ways, name, cfg, batch)
 
 def conditioning(comfy, loader, text="a red apple", **more):
     """CONDITIONING of one entry."""
-    ((hidden, facts),) = comfy.run(comfy.node("CLIPTextEncode", clip=(loader, 1), text=text))
-    return [[hidden, {**facts, **more}]]
+    ((hidden, info),) = comfy.run(comfy.node("CLIPTextEncode", clip=(loader, 1), text=text))
+    return [[hidden, {**info, **more}]]
 
 
 @pytest.mark.parametrize(("text", "short"), [(LONG, True), (LONGER, False)])

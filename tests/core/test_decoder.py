@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amused_core import load_model
-from amused_core.networks.decoder import fast_decoder, twin
+from amused_core.networks.decoder import fast_decoder, optimized
 from amused_core.networks.decoder.blocks import Resnet
 from amused_core.networks.decoder.spare import Spare
 from amused_core.networks.decoder.winograd import Affine, WinogradConv, WinogradUpsample
@@ -190,7 +190,7 @@ def test_the_embedded_decoder() -> None:
 
 def test_without_memory_for_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
     module = large_vq()
-    monkeypatch.setattr(twin, "_budget", lambda: 0.0)
+    monkeypatch.setattr(optimized, "_budget", lambda: 0.0)
     assert not {"Resnet", "Upsample"} & kinds(module)
     same_picture(module, tokens_for(module, 1, 4, 4))
 
@@ -198,7 +198,7 @@ def test_without_memory_for_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_with_memory_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     """An upsampling of 128 channels comes first."""
     module = large_vq()
-    monkeypatch.setattr(twin, "_budget", lambda: 25 * 4 * 128 * 128.0)
+    monkeypatch.setattr(optimized, "_budget", lambda: 25 * 4 * 128 * 128.0)
     fast = list(fast_decoder(module).modules())
     assert [type(part).__name__ for part in fast].count("Upsample") == 1
     assert not any(isinstance(part, Resnet) for part in fast)
@@ -230,7 +230,7 @@ def test_memory_is_given_back(large: Any) -> None:
 
 
 def test_the_model_itself_is_left_alone(large: Any) -> None:
-    """diffusers' decoder keeps its modules, and the twin has no weights of its own but the transformed ones."""
+    """diffusers' decoder keeps its modules; the optimized one has no weights of its own but the transformed ones."""
     names = [(name, type(part)) for name, part in large_vq().decoder.named_modules()]
     assert [(name, type(part)) for name, part in large.decoder.named_modules()] == names
     assert not any(part.inplace for part in large.decoder.modules() if isinstance(part, nn.SiLU))
@@ -284,7 +284,7 @@ def test_one_odd_weight_is_enough(small: Any) -> None:
 
 
 def test_gradients_still_flow_through_diffusers_decoder(small: Any) -> None:
-    """Pictures come from the twin; training goes on as before."""
+    """Pictures come from the optimized decoder; training goes on as before."""
     VQ(small).decode(tokens_for(small, 1, 4, 4))
     small.decode(noise(1, 8, 4, 4)).sample.sum().backward()
     assert all(weight.grad is not None for weight in small.decoder.parameters())

@@ -100,7 +100,7 @@ def test_nothing_to_do() -> None:
     assert trace.steps == 0 and (insight.order_map(trace) == 0).all()
     assert (insight.confidence_map(trace) == 1).all() and (insight.entropy_map(trace) == 0).all()
     for kind in insight.KINDS:
-        assert insight.heat(insight.read_trace(trace, kind)).isfinite().all()
+        assert insight.heatmap(insight.read_trace(trace, kind)).isfinite().all()
 
 
 def test_maps_of_a_hand_made_run() -> None:
@@ -222,21 +222,21 @@ def test_colours_rise_evenly() -> None:
 def test_heat() -> None:
     reading = insight.Reading(torch.tensor([[[0.0, 1.0]]]), 0, 1, "low", "high")
     picture = torch.rand(1, 8, 16, 3, generator=torch.Generator().manual_seed(0))
-    alone = insight.heat(reading, legend=False)
+    alone = insight.heatmap(reading, legend=False)
     assert alone.shape == (1, 256, 512, 3)
     assert torch.equal(alone[0, 0, [0, -1]], insight.colors(torch.tensor([0.0, 1.0])))
-    over = insight.heat(reading, picture, 0.0, legend=False)
+    over = insight.heatmap(reading, picture, 0.0, legend=False)
     torch.testing.assert_close(over, enlarge(picture).mean(-1, keepdim=True).expand(-1, -1, -1, 3))
-    assert torch.equal(insight.heat(reading, picture, 1.0, legend=False), alone)
-    legend = insight.heat(reading)[:, 256:]
+    assert torch.equal(insight.heatmap(reading, picture, 1.0, legend=False), alone)
+    legend = insight.heatmap(reading)[:, 256:]
     assert legend.shape == (1, 36, 512, 3) and legend[:, 20:].min() < 0.4 and legend.max() == 1
     with pytest.raises(AmusedError, match="opacity is 1.5; allowed are 0 to 1"):
-        insight.heat(reading, picture, 1.5)
+        insight.heatmap(reading, picture, 1.5)
 
 
 def test_cells_nobody_decided_are_grey_squares() -> None:
     reading = insight.read_trace(made([1, 3, 4]), "order")
-    shown = insight.heat(reading, legend=False)[0]
+    shown = insight.heatmap(reading, legend=False)[0]
     grey = shown[:, -shown.shape[1] // 3 :]
     assert set(grey.flatten().tolist()) == {torch.tensor(v).item() for v in (DARK, LIGHT)}
     assert reading.start == "step 1" and reading.end == "step 3"

@@ -194,11 +194,11 @@ def test_int8_weights_have_a_scale_for_each_output() -> None:
 def test_the_twin_shares_all_weights_and_the_text(own: AmusedModel) -> None:
     """Only what runs in every step is in 8 bits; what a prompt stands for is exact."""
     uvit = own.transformer
-    twin = quantized_copy(uvit)
+    quantized = quantized_copy(uvit)
     mine = {id(weight) for weight in uvit.parameters()}
-    assert {id(weight) for weight in twin.parameters()} < mine
+    assert {id(weight) for weight in quantized.parameters()} < mine
     assert not any(isinstance(module, Int8Linear) for module in uvit.modules())
-    layers = {name for name, module in twin.named_modules() if isinstance(module, Int8Linear)}
+    layers = {name for name, module in quantized.named_modules() if isinstance(module, Int8Linear)}
     assert {
         "transformer_layers.0.attn1.to_q",
         "project_to_hidden",
@@ -206,7 +206,7 @@ def test_the_twin_shares_all_weights_and_the_text(own: AmusedModel) -> None:
     } < layers
     text, pooled, micro = noise(2, 6, 32), noise(2, 32), torch.ones(2, 5)
     with torch.no_grad():
-        one, two = (list(leaves(net.condition(text, pooled, micro))) for net in (uvit, twin))
+        one, two = (list(leaves(net.condition(text, pooled, micro))) for net in (uvit, quantized))
     assert len(one) == len(two) > 10 and all(map(torch.equal, one, two))
 
 
@@ -220,13 +220,13 @@ def leaves(condition: Any) -> Iterator[Tensor]:
 
 def test_the_twin_is_built_once_and_anew_after_a_change(own: AmusedModel) -> None:
     uvit = own.transformer
-    twin = quantized_copy(uvit)
+    quantized = quantized_copy(uvit)
     uvit.attend = uvit.attend
-    assert quantized_copy(uvit) is twin
+    assert quantized_copy(uvit) is quantized
     with torch.no_grad():
         uvit.get_parameter(QUERY).add_(1)
     other = quantized_copy(uvit)
-    assert other is not twin
+    assert other is not quantized
     uvit.get_parameter(QUERY).data.add_(1)
     assert quantized_copy(uvit) is not other
 

@@ -5,6 +5,6 @@ activation and residual with them, on the rows in hand. Pictures differ from dif
 level.
 """
 
-from .twin import fast_decoder
+from .optimized import fast_decoder
 
 __all__ = ["fast_decoder"]

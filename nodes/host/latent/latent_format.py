@@ -1,7 +1,7 @@
 """The LATENT of aMUSEd: float32 [B,1,h,w] of codes, 0 = masked, k + 1 = token k.
 
 Zero means masked because ComfyUI treats an all-zero latent as empty, and pads and composes with zeros.
-Inside the model the same grid is a stack of planes, float [B,K,h,w]: one-hot, a masked cell is zero in all of them.
+Inside the model the same grid is one-hot, float [B,K,h,w]; a masked cell is zero in all channels.
 ComfyUI needs the model's input to have as many channels as its output, and half precision keeps zeros and ones exact.
 """
 
@@ -36,8 +36,8 @@ class AmusedLatentFormat(comfy.latent_formats.LatentFormat):
         codebook_size: number of codes K.
         factor: pixels per side of a cell.
         colors: gives the mean colour of each code, float [K,3] in 0..1; called only when a preview is wanted.
-        decoder: gives a function from planes to the picture of the first grid, float [1,3,H,W] in -1..1; called only
-            when decoded previews are wanted. None: there are only cheap ones.
+        decoder: gives a function from one-hot grids to the picture of the first one, float [1,3,H,W] in -1..1; called
+            only for decoded previews. None: there are only cheap ones.
     """
 
     latent_channels = Channels(1)
@@ -68,7 +68,7 @@ class AmusedLatentFormat(comfy.latent_formats.LatentFormat):
 
     @property
     def latent_rgb_factors_reshape(self) -> Callable[[Tensor], Tensor] | None:
-        """What the stock preview does to planes first: decodes them when ComfyUI is set to good previews."""
+        """What the stock preview does to one-hot grids first: decodes them when ComfyUI is set to good previews."""
         return self._decoder() if self._decodes() else None
 
     def _decodes(self) -> bool:
@@ -79,8 +79,8 @@ class AmusedLatentFormat(comfy.latent_formats.LatentFormat):
         return check_codes(latent, self.codebook_size)
 
     def process_out(self, latent: Tensor) -> Tensor:
-        """Codes or planes -> codes."""
-        return latent if latent.shape[1] == 1 else planes_to_codes(latent)
+        """Codes or one-hot grids -> codes."""
+        return latent if latent.shape[1] == 1 else one_hot_to_codes(latent)
 
 
 def tokens_to_codes(tokens: Tensor, codebook_size: int) -> Tensor:
@@ -94,14 +94,14 @@ def codes_to_tokens(codes: Tensor, mask_id: int) -> Tensor:
     return torch.where(codes > 0, codes - 1, mask_id)
 
 
-def tokens_to_planes(tokens: Tensor, codebook_size: int) -> Tensor:
-    """Tokens int64 [B,h,w], ids from `codebook_size` on being masked -> planes float32 [B,K,h,w]."""
-    planes = torch.zeros(len(tokens), codebook_size, *tokens.shape[1:], device=tokens.device)
+def tokens_to_one_hot(tokens: Tensor, codebook_size: int) -> Tensor:
+    """Tokens int64 [B,h,w], ids from `codebook_size` on being masked -> one-hot grids float32 [B,K,h,w]."""
+    one_hot = torch.zeros(len(tokens), codebook_size, *tokens.shape[1:], device=tokens.device)
     known = (tokens < codebook_size).float()
-    return planes.scatter_(1, tokens.clamp(max=codebook_size - 1)[:, None], known[:, None])
+    return one_hot.scatter_(1, tokens.clamp(max=codebook_size - 1)[:, None], known[:, None])
 
 
-def planes_to_codes(planes: Tensor) -> Tensor:
-    """Planes [B,K,h,w] -> codes float32 [B,1,h,w]."""
-    value, index = planes.max(dim=1, keepdim=True)
+def one_hot_to_codes(one_hot: Tensor) -> Tensor:
+    """One-hot [B,K,h,w] -> codes float32 [B,1,h,w]."""
+    value, index = one_hot.max(dim=1, keepdim=True)
     return torch.where(value > 0, index + 1, 0).float()

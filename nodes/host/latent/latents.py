@@ -24,20 +24,20 @@ def empty(model: Any, width: int, height: int, batch_size: int) -> dict[str, Ten
     Raises:
         AmusedError: a side is no multiple of the cell.
     """
-    facts = guards.amused_model(model).facts
+    info = guards.amused_model(model).info
     sides = []
     for name, side, own in (
-        ("height", height, facts.recommended.height),
-        ("width", width, facts.recommended.width),
+        ("height", height, info.recommended.height),
+        ("width", width, info.recommended.width),
     ):
         side = side or own
-        if side % facts.factor:
-            near = side // facts.factor * facts.factor
+        if side % info.factor:
+            near = side // info.factor * info.factor
             raise AmusedError(
-                f"{name} is {side}; for this model it must be a multiple of {facts.factor}, such as "
-                f"{near or facts.factor} or {near + facts.factor}."
+                f"{name} is {side}; for this model it must be a multiple of {info.factor}, such as "
+                f"{near or info.factor} or {near + info.factor}."
             )
-        sides.append(side // facts.factor)
+        sides.append(side // info.factor)
     samples = torch.zeros(batch_size, 1, *sides, device=comfy.model_management.intermediate_device())
     return {"samples": samples}
 

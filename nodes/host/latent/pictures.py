@@ -69,8 +69,8 @@ def _pad(image: Tensor, factor: int) -> Tensor:
 
 def _resize(image: Tensor, factor: int) -> Tensor:
     size = [max(1, round(side / factor)) * factor for side in image.shape[1:3]]
-    planes = F.interpolate(image.movedim(-1, 1).float(), size=size, mode="bicubic", antialias=True)
-    return planes.clamp(0, 1).movedim(1, -1)
+    channels = F.interpolate(image.movedim(-1, 1).float(), size=size, mode="bicubic", antialias=True)
+    return channels.clamp(0, 1).movedim(1, -1)
 
 
 def same_size(mask: Tensor, image: Tensor) -> Tensor:

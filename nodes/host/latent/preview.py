@@ -15,7 +15,7 @@ from ....amused_core.networks.vq import VQ
 
 # Decoding every code of a large codebook takes minutes on a CPU; a linear fit on as many codes as this takes seconds.
 MAX_DECODED = 1024
-# The value of a guessed cell in the planes that a preview is made of; a decided cell's is 1.
+# The value of a guessed cell in the one-hot grids that a preview is made of; a decided cell's is 1.
 GUESSED = 0.5
 # Longer side of a decoded preview in pixels.
 MAX_SIDE = 256
@@ -39,18 +39,18 @@ def code_colors(vq: VQ) -> Tensor:
     return (vectors @ fit).clamp(0, 1)
 
 
-def guess_planes(planes: Tensor, decided: Tensor) -> Tensor:
-    """Planes [B,K,h,w] of a guess, changed in place: cells that are not `decided` (bool [B,h,w]) count half.
+def weight_guesses(one_hot: Tensor, decided: Tensor) -> Tensor:
+    """One-hot [B,K,h,w] of a guess, changed in place: cells that are not `decided` (bool [B,h,w]) count half.
 
     So a linear map shows them halfway to grey, and they are still told from cells without any guess.
     """
-    return planes.mul_(torch.where(decided, 1.0, GUESSED)[:, None])
+    return one_hot.mul_(torch.where(decided, 1.0, GUESSED)[:, None])
 
 
 @torch.no_grad()
-def decoded(planes: Tensor, vq: VQ) -> Tensor:
-    """The picture of the first grid of `guess_planes`, float [1,3,H,W] in -1..1, its longer side at most `MAX_SIDE`."""
-    value, tokens = planes[:1].max(dim=1)
+def decoded(one_hot: Tensor, vq: VQ) -> Tensor:
+    """The first grid of `weight_guesses` as float [1,3,H,W] in -1..1, its longer side at most `MAX_SIDE`."""
+    value, tokens = one_hot[:1].max(dim=1)
     pictures = paint_undecided(vq.decode(tokens), value <= 0)
     pictures = paint_undecided(pictures, (value > 0) & (value < 1), VEIL).movedim(-1, 1)
     scale = MAX_SIDE / max(pictures.shape[-2:])

@@ -156,7 +156,7 @@ class AmusedVAE(comfy.sd.VAE):
         return self._colors
 
     def previewer(self) -> Callable[[Tensor], Tensor]:
-        """A function from planes to a preview; see `preview.decoded`.
+        """A function from one-hot grids to a preview; see `preview.decoded`.
 
         Loads the VAE now, before the sampler's model: in a run nothing may be loaded, which could push that one out.
         """

@@ -20,13 +20,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, options: dict[str, An
 
     `q` [B,N,C], `k` and `v` [B,M,C] -> [B,N,C].
     """
-    function = unless_told(stock.optimized_attention, stock.attention_sub_quad, q.device)
+    function = prefer_torch_attention(stock.optimized_attention, stock.attention_sub_quad, q.device)
     if compat.takes_options(function):
         return function(q, k, v, heads, transformer_options=options)
     return function(q, k, v, heads)
 
 
-def unless_told(function: Attention, fallback: Attention, device: torch.device) -> Attention:
+def prefer_torch_attention(function: Attention, fallback: Attention, device: torch.device) -> Attention:
     """`function`, or torch's attention where that is only what ComfyUI falls back to on a CPU.
 
     torch's takes no more memory, is faster, and rounds as the core's does, so that a seed gives the same tokens with

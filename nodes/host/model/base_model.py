@@ -27,7 +27,7 @@ from ..latent.latent_format import AmusedLatentFormat
 from ..load import folders
 from ..sample import checks
 from ..sample.plain import plain_prompts
-from .condition_cache import Conditions, forget
+from .condition_cache import ConditionCache, clear_conditions
 from .layers import comfy_layers, patch_left_out, patch_response_norms
 from .model_sampling import AmusedModelSampling
 from .transformer import HostTransformer, attend, host_transformer
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelInfo:
     """What nodes ask of an aMUSEd MODEL. `factor` is pixels per cell side."""
 
     name: str
@@ -68,20 +68,20 @@ class ModelConfig(comfy.supported_models_base.BASE):
 
 
 class AmusedBaseModel(comfy.model_base.BaseModel):
-    """Planes in, logits out: the logits of every code are what ComfyUI calls the denoised prediction.
+    """One-hot tokens in, logits out: the logits of every code are what ComfyUI calls the denoised prediction.
 
     So its `uncond + cfg * (cond - uncond)` is aMUSEd's own guidance.
     """
 
     def __init__(
-        self, config: ModelConfig, unet: HostTransformer, facts: Facts, device: torch.device, checkpoint: Checkpoint
+        self, config: ModelConfig, unet: HostTransformer, info: ModelInfo, device: torch.device, checkpoint: Checkpoint
     ) -> None:
         super().__init__(config, device=device)
         self.checkpoint = checkpoint
-        self.facts = facts
+        self.info = info
         self.diffusion_model = unet
-        self.model_sampling = AmusedModelSampling(facts.schedule)
-        self.conditions = Conditions()
+        self.model_sampling = AmusedModelSampling(info.schedule)
+        self.condition_cache = ConditionCache()
 
     def _apply_model(
         self,
@@ -93,15 +93,15 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         transformer_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """`x` [B,K,h,w] planes -> logits float32 [B,K,h,w]. The conditions are cast, never the planes.
+        """`x` [B,K,h,w] one-hot grids -> logits float32 [B,K,h,w]. The conditions are cast, never the one-hot grids.
 
         Where `tokens` int64 [B,h,w] are given (by `plain_prompts`), `x` is not looked at.
         """
         tokens = kwargs.get("tokens")
         if tokens is None:
-            tokens = checks.tokens_of(x, self.facts.codebook_size, self.facts.mask_token_id)
+            tokens = checks.tokens_of_one_hot(x, self.info.codebook_size, self.info.mask_token_id)
         given = self.cast(c_crossattn, kwargs["y"], kwargs["micro"], x.device)
-        known = self.conditions.recall(self, given, transformer_options)
+        known = self.condition_cache.get(self, given, transformer_options)
         logits = self.diffusion_model(tokens, *given, transformer_options, known)
         return self.model_sampling.calculate_denoised(t, logits.float(), x)
 
@@ -131,7 +131,7 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         ComfyUI fills in `width` and `height` itself, for 8 pixels a cell: they count only beside an aesthetic score,
         which its node for SDXL's refiner sets.
         """
-        height, width = (side * self.facts.factor for side in cond["noise"].shape[-2:])
+        height, width = (side * self.info.factor for side in cond["noise"].shape[-2:])
         own = cond.get("amused_micro")
         if own is None and "aesthetic_score" in cond:
             own = (cond["width"], cond["height"], 0, 0, cond["aesthetic_score"])
@@ -175,7 +175,7 @@ def load_model(
     load_state(unet, checkpoint.state("transformer"), "transformer")
     unet.eval().to(device=offload, dtype=dtype)
     unet.dtype = dtype
-    facts = Facts(
+    info = ModelInfo(
         checkpoint.name,
         config.codebook_size,
         checkpoint.mask_token_id,
@@ -185,15 +185,15 @@ def load_model(
         checkpoint.family,
     )
     latent_format = AmusedLatentFormat(config.codebook_size, checkpoint.factor, colors, decoder)
-    model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, facts, offload, checkpoint)
+    model = AmusedBaseModel(ModelConfig(latent_format, dtype, compute), unet, info, offload, checkpoint)
     patcher = ModelPatcher(model, load_device=device, offload_device=offload)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused", checks.before_sampling)
-    if compat.obstacle() is None:
+    if compat.fast_path_problem() is None:
         patcher.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "amused", plain_prompts)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_response_norms)
     patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_left_out)
     for event in (CallbacksMP.ON_PRE_RUN, CallbacksMP.ON_CLEANUP):
-        patcher.add_callback_with_key(event, "amused", forget)
+        patcher.add_callback_with_key(event, "amused", clear_conditions)
     patcher.cached_patcher_init = (_load_again, (checkpoint, dtype, colors, decoder))
     return patcher
 

@@ -1,4 +1,4 @@
-"""What the U-ViT takes from the prompts of a run, kept from step to step on ComfyUI's own way."""
+"""What the U-ViT takes from the prompts of a run, kept from step to step on the stock path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..sample import plain
 from .transformer import HostTransformer
 
 
-class Known(NamedTuple):
+class CachedCondition(NamedTuple):
     """A condition, and what it was made of by whom."""
 
     uvit: HostTransformer
@@ -21,31 +21,31 @@ class Known(NamedTuple):
     condition: Any
 
 
-class Conditions:
+class ConditionCache:
     """Those of the run that goes on. Prompts are recognised by their numbers: ComfyUI joins them anew in every step."""
 
-    KEPT = 8
+    SIZE = 8
 
     def __init__(self) -> None:
-        self._known: list[Known] = []
+        self._cached: list[CachedCondition] = []
 
-    def recall(self, model: BaseModel, prompt: tuple[Tensor, ...], options: dict[str, Any] | None) -> Any:
+    def get(self, model: BaseModel, prompt: tuple[Tensor, ...], options: dict[str, Any] | None) -> Any:
         """The condition of text, pooled and micro; None where hooks or other nodes may change the weights meanwhile."""
-        if options is None or not compat.quickly(plain.is_steady, model, options):
+        if options is None or not compat.try_fast_path(plain.is_steady, model, options):
             return None
         uvit = model.diffusion_model.select(options)
-        for known in self._known:
-            if known.uvit is uvit and all(map(torch.equal, known.prompt, prompt)):
-                return known.condition
-        found = Known(uvit, prompt, uvit.condition(*prompt))
-        self._known = [*self._known, found][-self.KEPT :]
-        return found.condition
+        for cached in self._cached:
+            if cached.uvit is uvit and all(map(torch.equal, cached.prompt, prompt)):
+                return cached.condition
+        new = CachedCondition(uvit, prompt, uvit.condition(*prompt))
+        self._cached = [*self._cached, new][-self.SIZE :]
+        return new.condition
 
     def clear(self) -> None:
         """Forgets everything."""
-        self._known = []
+        self._cached = []
 
 
-def forget(patcher: Any) -> None:
+def clear_conditions(patcher: Any) -> None:
     """Before a run and after it (`CallbacksMP.ON_PRE_RUN`, `ON_CLEANUP`): weights may change in between."""
-    patcher.model.conditions.clear()
+    patcher.model.condition_cache.clear()

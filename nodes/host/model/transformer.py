@@ -31,7 +31,7 @@ class HostTransformer:
 
     @property
     def in_channels(self) -> int:
-        """Of the planes, for nodes made for models of channels, such as 'RenormCFG'."""
+        """Of the one-hot grids, for nodes made for models of channels, such as 'RenormCFG'."""
         return self.config.codebook_size
 
     def forward(

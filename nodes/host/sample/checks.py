@@ -105,17 +105,17 @@ def check_text(text: Tensor | None, pooled: Tensor | None, width: int, pooled_wi
         )
 
 
-def tokens_of(planes: Tensor, codebook_size: int, mask_id: int) -> Tensor:
-    """Planes [B,K,h,w] -> tokens int64 [B,h,w], masked cells holding `mask_id`.
+def tokens_of_one_hot(one_hot: Tensor, codebook_size: int, mask_id: int) -> Tensor:
+    """One-hot [B,K,h,w] -> tokens int64 [B,h,w], masked cells holding `mask_id`.
 
     Raises:
-        NoTokens: not planes of zeros with at most a single one, which no sampler but ours produces.
+        NoTokens: not one-hot grids of zeros with at most a single one, which no sampler but ours produces.
     """
-    if planes.shape[1] == codebook_size:
-        value, index = planes.max(dim=1)
-        if bool(((value == 0) | (value == 1)).all() and (planes.abs().sum(dim=1) == value).all()):
+    if one_hot.shape[1] == codebook_size:
+        value, index = one_hot.max(dim=1)
+        if bool(((value == 0) | (value == 1)).all() and (one_hot.abs().sum(dim=1) == value).all()):
             return torch.where(value > 0, index, mask_id)
-    raise NoTokens("These planes hold something else than tokens.")
+    raise NoTokens("These one-hot grids hold something else than tokens.")
 
 
 def before_sampling(
@@ -135,7 +135,7 @@ def before_sampling(
     """
     _refuse_stock_sampler(sampler)
     guider = executor.class_obj
-    check_codes(latent_image, guider.model_patcher.model.facts.codebook_size)
+    check_codes(latent_image, guider.model_patcher.model.info.codebook_size)
     patches.check(guider.model_options, len(noise))
     if denoise_mask is not None:
         grid = noise.shape[-2:]
@@ -156,7 +156,7 @@ def mask_to_grid(mask: Tensor, grid: tuple[int, int], least: float = HALF) -> Te
 
 
 def _refuse_stock_sampler(sampler: Any) -> None:
-    """Stock samplers would run on the planes and give garbage without an error; the trainer would learn noise."""
+    """Stock samplers would run on one-hot grids and give garbage without an error; the trainer would learn noise."""
     if type(sampler).__name__ == "TrainSampler":
         raise AmusedError("The node 'TrainLoraNode' cannot train an aMUSEd model; use 'Train aMUSEd LoRA'.")
     function = getattr(sampler, "sampler_function", None)

@@ -1,8 +1,8 @@
-"""The core's own predictor inside a ComfyUI run, where ComfyUI would do nothing but ask the model and guide.
+"""The fast path: the core's own predictor inside a ComfyUI run, where ComfyUI would only run the model and guide.
 
-ComfyUI works out the logits of every code of every cell for both prompts, and its sampler hands the model planes; the
-core takes tokens, guides the features that the logits are linear in, and makes logits of the masked cells only. What it
-takes from the prompts is worked out at the start and goes with the run.
+ComfyUI works out the logits of every code of every cell for both prompts, and its sampler hands the model one-hot grids;
+the core takes tokens, guides the features that the logits are linear in, and makes logits of the masked cells only. The
+prompts are encoded once, at the start of the run.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ def predictor(
         schedule: the steps of the run.
         shape: (B,h,w) of the tokens.
     """
-    run = compat.quickly(_read, wrapped, options, weights, schedule, shape)
+    run = compat.try_fast_path(_read, wrapped, options, weights, schedule, shape)
     if run is None:
         return None
-    facts = run.model.facts
+    info = run.model.info
     cond, *uncond = ([_encode(run, text)] * shape[0] for text in run.texts)
     ask = core_predictor(run.uvit, cond, uncond[0] if uncond else None, run.weights, run.every, run.options)
 
     def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
         # Our sampler has ids of its own for what is masked.
-        return ask(tokens.masked_fill(tokens >= facts.codebook_size, facts.mask_token_id), progress, cells)
+        return ask(tokens.masked_fill(tokens >= info.codebook_size, info.mask_token_id), progress, cells)
 
     return predict
 
@@ -88,8 +88,8 @@ def _read(
     if not all(plain.is_plain(cond) and _single(cond[0]) for cond in conds):
         return None
     texts = [[cond[0]["model_conds"][part].cond for part in _PARTS] for cond in conds]
-    planes = [len(texts) * shape[0], model.facts.codebook_size, *shape[1:]]
-    if any(text[0].shape != texts[0][0].shape for text in texts) or not plain.fits(model, planes, device):
+    one_hot = [len(texts) * shape[0], model.info.codebook_size, *shape[1:]]
+    if any(text[0].shape != texts[0][0].shape for text in texts) or not plain.fits(model, one_hot, device):
         return None
     own = options["transformer_options"]
     return Run(model, model.diffusion_model.select(own), texts, weights, every, own, device)

@@ -24,8 +24,8 @@ from ....amused_core.sampling.schedule import Progress, Schedule, start_step
 from ....amused_core.sampling.start import start_tokens
 from ....amused_core.settings import check_settings, resolve_settings
 from .. import guards
-from ..latent.latent_format import codes_to_tokens, tokens_to_codes, tokens_to_planes
-from ..latent.preview import guess_planes
+from ..latent.latent_format import codes_to_tokens, tokens_to_codes, tokens_to_one_hot
+from ..latent.preview import weight_guesses
 from ..model.transformer import PROGRESS
 from . import checks, fast_path
 
@@ -55,7 +55,7 @@ def sample_amused(
     """The core's sampler in the form of a k-diffusion one.
 
     Args:
-        model: the guided model, `(planes, sigma, denoise_mask=, model_options=, seed=) -> logits [B,K,h,w]`.
+        model: the guided model, `(one-hot grids, sigma, denoise_mask=, model_options=, seed=) -> logits [B,K,h,w]`.
         x: ignored: the start is made from the latent and the seeds, so that a picture depends on nothing else.
         sigmas: falling mask ratios [steps+1].
         extra_args: passed on to the model; its `denoise_mask` [B,1,h,w] is the region to draw anew.
@@ -72,22 +72,22 @@ def sample_amused(
         codes float32 [B,1,h,w].
     """
     args = dict(extra_args or {})
-    facts = guards.sampled_model(model).facts
+    info = guards.sampled_model(model).info
     draw = {"sampling_temperature": sampling_temperature, "top_k": top_k, "top_p": top_p}
-    draw = check_settings(draw, facts.codebook_size)
+    draw = check_settings(draw, info.codebook_size)
     schedule = Schedule.from_ratios(checks.check_sigmas(sigmas))
     latent, noise = _attribute(model, "latent_image"), _attribute(model, "noise")
     mask = args.get("denoise_mask")
     args["denoise_mask"] = None  # A known token never changes in our loop.
     region = None if mask is None else mask[:, 0] >= 0.5
-    masked, kept = facts.codebook_size, facts.codebook_size + 1
+    masked, kept = info.codebook_size, info.codebook_size + 1
     draws = _draws(seeding, args.get("seed"), seeds, noise, latent)
     tokens = _start(codes_to_tokens(latent, masked), noise, float(schedule.ratios[0]), draws, region, masked, seeding)
     if region is not None:
         tokens = torch.where((tokens == masked) & ~region, kept, tokens)
 
     predict = fast_path.predictor(model, args.get("model_options", {}), weights, schedule, tuple(tokens.shape))
-    predict = predict or _through_comfyui(model, sigmas, args, weights, facts.codebook_size)
+    predict = predict or _through_comfyui(model, sigmas, args, weights, info.codebook_size)
 
     with tqdm(total=len(schedule), disable=disable) as bar:
 
@@ -97,9 +97,9 @@ def sample_amused(
                 on_step(step)
             if callback is not None:
                 sigma = sigmas[step.index]
-                denoised = tokens_to_planes(step.predicted, facts.codebook_size)
-                denoised = guess_planes(denoised, step.tokens < facts.codebook_size)
-                codes = tokens_to_codes(step.tokens, facts.codebook_size)
+                denoised = tokens_to_one_hot(step.predicted, info.codebook_size)
+                denoised = weight_guesses(denoised, step.tokens < info.codebook_size)
+                codes = tokens_to_codes(step.tokens, info.codebook_size)
                 callback({"x": codes, "i": step.index, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
         tokens = core.sample(
@@ -113,7 +113,7 @@ def sample_amused(
             on_step=report,
             logits_filter=logits_filter(*draw.values()),
         )
-    return tokens_to_codes(tokens, facts.codebook_size)
+    return tokens_to_codes(tokens, info.codebook_size)
 
 
 def sample_latent(
@@ -138,13 +138,13 @@ def sample_latent(
         settings: fields of `SamplingSettings`; None is the model's own recommendation.
         on_step: called with each step of the core's loop.
     """
-    facts = guards.amused_model(model).facts
-    samples = checks.codes_of(latent["samples"], facts.codebook_size)
+    info = guards.amused_model(model).info
+    samples = checks.codes_of(latent["samples"], info.codebook_size)
     samples = comfy.sample.fix_empty_latent_channels(model, samples)
     mask = latent.get("noise_mask")
     if mask is not None:
         mask = checks.mask_to_grid(mask, samples.shape[-2:])  # Newer versions shrink it before we see it again.
-    resolved = resolve_settings(facts.recommended, settings, facts.codebook_size, masked=mask is not None)
+    resolved = resolve_settings(info.recommended, settings, info.codebook_size, masked=mask is not None)
     if denoise <= 0:
         return latent
     schedule = Schedule.named(resolved.schedule, resolved.steps, start_step(resolved.steps, denoise))
@@ -190,11 +190,11 @@ def _through_comfyui(
     args = {**args, "model_options": options}
 
     def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
-        planes = tokens_to_planes(tokens, codebook_size)
+        one_hot = tokens_to_one_hot(tokens, codebook_size)
         if weights is not None:
             guider.cfg = weights[progress.index]
         transformer_options[PROGRESS] = progress
-        return core.at(model(planes, sigmas[progress.index].expand(len(tokens)), **args), cells)
+        return core.at(model(one_hot, sigmas[progress.index].expand(len(tokens)), **args), cells)
 
     return predict
 

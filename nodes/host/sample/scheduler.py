@@ -29,7 +29,7 @@ def amused_scheduler(model_sampling: Any, steps: int) -> Tensor:
 
 def amused_sigmas(model: Any, schedule: str, steps: int, denoise: float) -> Tensor:
     """Mask ratios of the last `denoise` of a schedule ("auto": the checkpoint's); none for a denoise of 0."""
-    facts = guards.amused_model(model).facts
-    name = facts.schedule if schedule == "auto" else schedule
+    info = guards.amused_model(model).info
+    name = info.schedule if schedule == "auto" else schedule
     start = start_step(steps, denoise)
     return mask_ratios(steps, name, start) if denoise > 0 else torch.empty(0)

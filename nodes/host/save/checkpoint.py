@@ -42,16 +42,16 @@ class GraphSource:
 
     def config(self, part: str) -> dict[str, Any]:
         """See `Source`."""
-        facts = self._base.facts
+        info = self._base.info
         if part == "transformer":
             config = asdict(self._base.diffusion_model.config)
         elif part == "scheduler":
-            config = {"mask_token_id": facts.mask_token_id, "masking_schedule": facts.schedule}
+            config = {"mask_token_id": info.mask_token_id, "masking_schedule": info.schedule}
         elif part == "vqvae":
             config = {key: value for key, value in self._vq.config.items() if not key.startswith("_")}
         else:
             return dict(self._text.stored_config)
-        return {"_class_name": facts.family.classes[part], **config}
+        return {"_class_name": info.family.classes[part], **config}
 
     def state(self, part: str) -> dict[str, Tensor]:
         """See `Source`. What patches do to the weights is in them only once ComfyUI has loaded the model."""
@@ -72,7 +72,7 @@ class GraphSource:
 
     def extra(self) -> dict[str, Any]:
         """See `Source`."""
-        return {"name": self._name, "recommended": asdict(self._base.facts.recommended)}
+        return {"name": self._name, "recommended": asdict(self._base.info.recommended)}
 
 
 def save_model(

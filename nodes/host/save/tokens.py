@@ -34,7 +34,7 @@ def load(name: str, model: Any) -> dict[str, Tensor]:
     Raises:
         AmusedError: no such file, not a file of tokens, or tokens of another model.
     """
-    size = guards.amused_model(model).facts.codebook_size
+    size = guards.amused_model(model).info.codebook_size
     tokens = read_tokens(_path(name), size)
     return {"samples": tokens_to_codes(tokens.where(tokens != UNDECIDED, size), size)}
 

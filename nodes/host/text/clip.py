@@ -21,7 +21,7 @@ from ....amused_core.errors import CheckpointError
 from ....amused_core.insight.words import pack, words_of
 from ....amused_core.loading import load_state
 from .. import compat
-from ..model.attention import unless_told
+from ..model.attention import prefer_torch_attention
 from ..model.layers import patch_left_out
 from .tokenizer import tokenizer_class
 
@@ -33,7 +33,7 @@ class TextAttention(comfy.clip_model.CLIPAttention):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, optimized_attention: Any = None) -> Tensor:
         """`x` [B,L,D] -> [B,L,D]."""
-        return super().forward(x, mask, unless_told(optimized_attention, stock.attention_basic, x.device))
+        return super().forward(x, mask, prefer_torch_attention(optimized_attention, stock.attention_basic, x.device))
 
 
 class TextModel(comfy.clip_model.CLIPTextModel):

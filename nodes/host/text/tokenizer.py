@@ -19,7 +19,7 @@ UNLIMITED = 2**31
 logger = logging.getLogger(__name__)
 
 
-class Given:
+class TokenizerProxy:
     """Hands a tokenizer that is already there to ComfyUI, which wants to read one from a folder.
 
     It takes texts of any length without a word: what is cut, we say ourselves.
@@ -28,7 +28,7 @@ class Given:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
-    def from_pretrained(self, path: str, **kwargs: Any) -> Given:
+    def from_pretrained(self, path: str, **kwargs: Any) -> TokenizerProxy:
         """This, whatever `path` says."""
         return self
 
@@ -82,7 +82,7 @@ def tokenizer_class(tokenizer: Any, config: dict[str, Any], checkpoint: Checkpoi
     inner = partial(
         PromptTokenizer,
         checkpoint=checkpoint,
-        tokenizer_class=Given(tokenizer),
+        tokenizer_class=TokenizerProxy(tokenizer),
         max_length=min(tokenizer.model_max_length, config["max_position_embeddings"]),
         pad_token=tokenizer.pad_token_id,
         embedding_size=config["hidden_size"],

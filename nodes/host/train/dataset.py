@@ -29,31 +29,31 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def learnt(vae: Any, image: Tensor, text: str, facts: Any) -> TokenDataset:
+def image_dataset(vae: Any, image: Tensor, text: str, info: Any) -> TokenDataset:
     """An IMAGE and its captions, one for all or a line for each, brought to the size that the model likes best.
 
     Raises:
         AmusedError: captions that do not fit the pictures, tiny pictures, or another model's VAE.
     """
-    image, size, captions = pictures.rgb(image), facts.recommended, lines(text)
+    image, size, captions = pictures.rgb(image), info.recommended, lines(text)
     vae = guards.amused_vae(vae)
-    if (vae.codebook_size, vae.downscale_ratio) != (facts.codebook_size, facts.factor):
+    if (vae.codebook_size, vae.downscale_ratio) != (info.codebook_size, info.factor):
         raise AmusedError(
             f"This VAE has {vae.codebook_size} tokens of {vae.downscale_ratio} pixels and the MODEL "
-            f"{facts.codebook_size} of {facts.factor}; connect those of the same 'Load aMUSEd'."
+            f"{info.codebook_size} of {info.factor}; connect those of the same 'Load aMUSEd'."
         )
     if not captions or len(captions) not in (1, len(image)):
         raise AmusedError(
             f"There are {len(captions)} captions for {len(image)} pictures; write one line for all of them, or one "
             "for each."
         )
-    if min(image.shape[1:3]) < facts.factor:
+    if min(image.shape[1:3]) < info.factor:
         raise AmusedError(f"The pictures are {image.shape[2]}x{image.shape[1]} pixels, less than one token.")
     fitted, crop, how = fit(image, size.width, size.height)
     if how:
         logger.info("aMUSEd: pictures to learn: %s", how)
     codes = latents.encode(vae, fitted, "refuse")["samples"]
-    tokens = codes_to_tokens(codes, facts.codebook_size).cpu()
+    tokens = codes_to_tokens(codes, info.codebook_size).cpu()
     micro = torch.tensor([[size.width, size.height, *crop, AESTHETIC_SCORE]], dtype=torch.float32)
     captions = captions * len(tokens) if len(captions) == 1 else captions
     return TokenDataset(tokens, tuple(captions), micro.repeat(len(tokens), 1))
@@ -65,9 +65,9 @@ def embed(clip: Any, caption: str) -> TextEmbedding:
     return TextEmbedding(hidden.cpu(), more["pooled_output"].cpu())
 
 
-def drawn(model: Any, clip: Any, settings: TrainingSettings, facts: Any) -> TokenDataset:
+def prior_dataset(model: Any, clip: Any, settings: TrainingSettings, info: Any) -> TokenDataset:
     """`settings.prior_count` pictures that the graph's model draws of the prior prompts, without guidance."""
-    count, size = settings.prior_count, facts.recommended
+    count, size = settings.prior_count, info.recommended
     captions = [settings.prior_prompts[i % len(settings.prior_prompts)] for i in range(count)]
     tokens = []
     for caption in dict.fromkeys(captions):
@@ -76,11 +76,11 @@ def drawn(model: Any, clip: Any, settings: TrainingSettings, facts: Any) -> Toke
             latent = latents.empty(model, size.width, size.height, min(_DRAWN_AT_A_TIME, wanted - start))
             run = {"seed": (settings.seed + start) % 2**64, "denoise": 1.0, "seeding": "per_image"}
             drawn = sampler.sample_latent(model, latent, prompt, prompt, settings={"cfg": 1.0}, **run)["samples"]
-            tokens.append(codes_to_tokens(drawn, facts.codebook_size).cpu())
+            tokens.append(codes_to_tokens(drawn, info.codebook_size).cpu())
     micro = torch.tensor([[size.width, size.height, 0, 0, AESTHETIC_SCORE]], dtype=torch.float32)
     return TokenDataset(torch.cat(tokens), tuple(sorted(captions, key=captions.index)), micro.repeat(count, 1))
 
 
-def usable(lessons: TokenDataset) -> TokenDataset:
+def copy_for_autograd(examples: TokenDataset) -> TokenDataset:
     """A copy whose tensors autograd may keep: ComfyUI makes them in inference mode."""
-    return TokenDataset(lessons.tokens.clone(), lessons.captions, lessons.micro.clone())
+    return TokenDataset(examples.tokens.clone(), examples.captions, examples.micro.clone())

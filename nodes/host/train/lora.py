@@ -55,30 +55,33 @@ def train_lora(
     Raises:
         AmusedError: peft or accelerate is missing, inputs of other models, captions that do not fit the pictures.
     """
-    facts, config = guards.amused_model(model).facts, model.model.diffusion_model.config
+    info, config = guards.amused_model(model).info, model.model.diffusion_model.config
     prompts = tuple(dataset.lines(prior))
     changes = {key: value or None for key, value in changes.items()} | {"prior_prompts": prompts or None}
     settings = preset(name, config, **changes)
     device = comfy.model_management.get_torch_device()
     accelerator = make_accelerator(settings.precision, settings.accumulation, device.type == "cpu")
-    wanted = dataset.learnt(vae, image, text, facts)
-    table = {caption: dataset.embed(clip, caption) for caption in {*wanted.captions, *prompts, ""}}
-    held = dataset.drawn(model, clip, settings, facts) if prompts else None
+    examples = dataset.image_dataset(vae, image, text, info)
+    table = {caption: dataset.embed(clip, caption) for caption in {*examples.captions, *prompts, ""}}
+    prior_examples = dataset.prior_dataset(model, clip, settings, info) if prompts else None
     weights = _weights(model)
     with torch.inference_mode(False), torch.enable_grad():
-        network = facts.family.transformer(config, device="meta")
+        network = info.family.transformer(config, device="meta")
         network.load_state_dict({key: value.clone().float() for key, value in weights.items()}, assign=True)
         texts = EmbeddedCaptions(
             {caption: TextEmbedding(*(x.clone() for x in entry)) for caption, entry in table.items()}
         )
-        wanted, held = dataset.usable(wanted), None if held is None else dataset.usable(held)
+        examples, prior_examples = (
+            dataset.copy_for_autograd(examples),
+            None if prior_examples is None else dataset.copy_for_autograd(prior_examples),
+        )
         trainable = make_trainable(network, None, settings, step_generator(settings.seed, START))
-        data = TrainingData(wanted, texts, facts.mask_token_id, held)
+        data = TrainingData(examples, texts, info.mask_token_id, prior_examples)
         trainer = Trainer(trainable, data, settings, accelerator)
         try:
-            _run(trainer, vae, facts, preview_every)
+            _run(trainer, vae, info, preview_every)
         except comfy.model_management.InterruptProcessingException:
-            _keep(trainer, facts.name)
+            _keep(trainer, info.name)
             raise
         with trainer.averaged():
             lora = stock_names(lora_tensors(trainable))
@@ -94,20 +97,20 @@ def _weights(model: Any) -> dict[str, Tensor]:
     return weights
 
 
-def _run(trainer: Trainer, vae: Any, facts: Any, preview_every: int) -> None:
+def _run(trainer: Trainer, vae: Any, info: Any, preview_every: int) -> None:
     total = trainer.settings.steps
     bar = comfy.utils.ProgressBar(total)
     for done in range(1, total + 1):
         comfy.model_management.throw_exception_if_processing_interrupted()
         trainer.step()
         due = preview_every and (done % preview_every == 0 or done == total)
-        bar.update_absolute(done, total, _preview(trainer, vae, facts) if due else None)
+        bar.update_absolute(done, total, _preview(trainer, vae, info) if due else None)
 
 
 @torch.no_grad()
-def _preview(trainer: Trainer, vae: Any, facts: Any) -> tuple[str, Image.Image, int]:
+def _preview(trainer: Trainer, vae: Any, info: Any) -> tuple[str, Image.Image, int]:
     """What the first caption draws by now, always from the same seed."""
-    device, size, mask = trainer.accelerator.device, facts.recommended, facts.mask_token_id
+    device, size, mask = trainer.accelerator.device, info.recommended, info.mask_token_id
     transformer, data = trainer.trainable.transformer, trainer.data
     dtype = transformer.encoder_proj.weight.dtype
     text = TextEmbedding(*(x.to(device, dtype) for x in data.encode(data.examples.captions[:1])))
@@ -116,7 +119,7 @@ def _preview(trainer: Trainer, vae: Any, facts: Any) -> tuple[str, Image.Image, 
     grid = torch.full((1, *data.examples.tokens.shape[1:]), mask, device=device)
     more = {"mask_token_id": mask, "temperature": size.temperature}
     tokens = core.sample(grid, predict, schedule, PerImageDraws([0]), **more)
-    picture = vae.decode(tokens_to_codes(tokens, facts.codebook_size))[0]
+    picture = vae.decode(tokens_to_codes(tokens, info.codebook_size))[0]
     return "JPEG", Image.fromarray((picture.cpu() * 255).round().byte().numpy()), PREVIEW_SIDE
 
 

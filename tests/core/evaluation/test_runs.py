@@ -45,7 +45,7 @@ def test_passes_are_counted(model: AmusedModel, settings: dict, passes: int) -> 
 
 
 def test_passes_are_counted_with_int8(model: AmusedModel) -> None:
-    """The twin with 8-bit products is built once, before or while somebody counts."""
+    """The quantized copy 8-bit products is built once, before or while somebody counts."""
     settings = {"steps": 2, "cfg": 2.0, "int8": True}
     assert [generate_images(model, ["a cat"], settings).passes for _ in range(2)] == [4, 4]
 

@@ -1,4 +1,4 @@
-"""Which decoders and which of their parts have a faster twin, and the building of it."""
+"""The optimized decoder: which of a decoder's parts have a faster form, and how it is built."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _built: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary(
 
 
 def fast_decoder(vq: Any) -> nn.Module | None:
-    """The faster twin of `vq.decoder` (`VQModel`), or None where it has no use: off the CPU, or in another dtype.
+    """The optimized copy of `vq.decoder` (`VQModel`), or None where it has no use: off the CPU, or in another dtype.
 
     None, too, where somebody has changed what it does (`Blueprint.fits`). It decodes one picture at a time, shares the
     weights, and is built once, and anew when they change.
@@ -40,24 +40,28 @@ def fast_decoder(vq: Any) -> nn.Module | None:
     state = weights_version(vq.decoder)
     known = _built.get(vq)
     if known is None or known[0] != state:
-        known = _built[vq] = (state, _twin(vq.decoder, _budget()))
+        known = _built[vq] = (state, _optimize(vq.decoder, _budget()))
     return known[1]
 
 
-def _twin(decoder: nn.Module, budget: float) -> nn.Module:
+def _optimize(decoder: nn.Module, budget: float) -> nn.Module:
     """A copy of `decoder` with the very same Parameters and faster modules, those first that need the least memory."""
-    twin = copy.deepcopy(decoder, {id(weight): weight for weight in decoder.parameters()})
-    twin.spare = Spare()
-    blocks = [(name, module, _bytes(module)) for name, module in twin.named_modules()]
+    optimized = copy.deepcopy(decoder, {id(weight): weight for weight in decoder.parameters()})
+    optimized.spare = Spare()
+    blocks = [(name, module, _bytes(module)) for name, module in optimized.named_modules()]
     for name, module, size in sorted((block for block in blocks if block[2]), key=lambda block: block[2]):
         budget -= size
         if budget < 0:
             break
-        twin.set_submodule(name, (Upsample if _upsamples(module) else Resnet)(module, twin.spare))
-    if isinstance(twin.conv_norm_out, nn.GroupNorm) and isinstance(twin.conv_act, nn.SiLU) and _large(twin.conv_out):
-        twin.conv_out = Ending(twin.conv_norm_out, twin.conv_out, twin.spare)
-        twin.conv_norm_out = twin.conv_act = nn.Identity()
-    return twin
+        optimized.set_submodule(name, (Upsample if _upsamples(module) else Resnet)(module, optimized.spare))
+    if (
+        isinstance(optimized.conv_norm_out, nn.GroupNorm)
+        and isinstance(optimized.conv_act, nn.SiLU)
+        and _large(optimized.conv_out)
+    ):
+        optimized.conv_out = Ending(optimized.conv_norm_out, optimized.conv_out, optimized.spare)
+        optimized.conv_norm_out = optimized.conv_act = nn.Identity()
+    return optimized
 
 
 def _as_built(vq: Any) -> bool:
