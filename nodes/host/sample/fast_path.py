@@ -1,8 +1,8 @@
 """The fast path: the core's own predictor inside a ComfyUI run, where ComfyUI would only run the model and guide.
 
-ComfyUI works out the logits of every code of every cell for both prompts, and its sampler hands the model one-hot grids;
-the core takes tokens, guides the features that the logits are linear in, and makes logits of the masked cells only. The
-prompts are encoded once, at the start of the run.
+ComfyUI works out the logits of every code of every cell for both prompts, and its sampler hands the model one-hot
+grids; the core takes tokens, guides the features that the logits are linear in, and makes logits of the masked cells
+only. The prompts are encoded once, at the start of the run.
 """
 
 from __future__ import annotations
