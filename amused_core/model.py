@@ -31,6 +31,7 @@ from .request import Request, resolve
 from .sampling.filters import logits_filter
 from .sampling.guidance import cfg_weights
 from .sampling.loop import Predict, Step, sample
+from .sampling.rules import RULES
 from .sampling.schedule import Schedule
 from .sampling.start import start_tokens
 
@@ -212,7 +213,8 @@ class AmusedModel:
                 2 pixels. False: the whole picture is decoded, which changes every pixel a little.
             settings: the other fields of `SamplingSettings` by name: `cfg_schedule` ("constant"; "ramp": guidance rises
                 evenly from none at the first step to `cfg` at the last; "interval": `cfg` in a part of the run),
-                `cfg_interval`, `cfg_every`, `sampling_temperature`, `top_k`, `top_p`, `int8`.
+                `cfg_interval`, `cfg_every`, `sampling_temperature`, `top_k`, `top_p`, `int8`, `order` (the unmasking
+                rule).
 
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
@@ -267,6 +269,7 @@ class AmusedModel:
             region=region,
             on_step=on_step,
             logits_filter=logits_filter(settings.sampling_temperature, settings.top_k, settings.top_p),
+            rule=RULES[settings.order],
         )
         pictures = [request.picture_settings(index) for index in range(request.batch)]
         return Result(self._kept(request, self.vq.decode(tokens).cpu()), tokens.cpu(), pictures)

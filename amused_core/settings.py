@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import AmusedError
 from .sampling.guidance import CFG_SCHEDULES
+from .sampling.rules import RULES
 from .sampling.schedule import MAX_STEPS, SCHEDULES
 from .values import Choice, Interval, Number, NumberPair, Switch, Value, Whole
 
@@ -68,6 +69,12 @@ class SamplingSettings:
     )
     int8: bool = _setting(
         False, Switch(), "8-bit matrix products: faster, slightly different tokens. On a CPU, in fp32 only."
+    )
+    order: str = _setting(
+        "confidence",
+        Choice(tuple(RULES)),
+        "Which tokens are decided first. confidence: the most confident, as in diffusers; halton: those far apart; "
+        "entropy: the most certain, in fewer steps where they can be decided together; random: any.",
     )
     cfg_every: int = _setting(
         1,

@@ -30,6 +30,10 @@ class RowDraws:
         """See `Draws`."""
         return torch.cat([row.gumbel(part) for row, part in zip(self._rows, like.split(1), strict=True)])
 
+    def seeds(self, batch: int) -> list[int]:
+        """See `Draws`."""
+        return [row.seeds(1)[0] for row in self._rows]
+
 
 def draws_of(generator: Generator | Sequence[Generator] | None, batch: int) -> Draws:
     """The draws of a call for `batch` pictures.

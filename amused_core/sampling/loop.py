@@ -100,7 +100,7 @@ def sample(
         predicted = tokens.flatten().index_copy(0, cells, codes).view_as(tokens)
         tokens = predicted
         if progress.next_ratio > 0:
-            guess = Guess(probs, codes, cells, masked, free, counts[:, progress.index, None])
+            guess = Guess(probs, codes, cells, masked, free, counts[:, progress.index, None], tuple(shape[1:]))
             again = rule.remask(guess, progress, draws) & (free if rule.revises else masked)
             tokens = predicted.masked_fill(again, mask_token_id)
         if on_step is not None:

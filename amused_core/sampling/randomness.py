@@ -32,6 +32,9 @@ class Draws(Protocol):
     def gumbel(self, like: Tensor) -> Tensor:
         """Standard Gumbel noise, fp32 [B,N], on the device of `like` [B,N]."""
 
+    def seeds(self, batch: int) -> list[int]:
+        """A number for each of `batch` pictures, 0 to 2**64 - 1, that stays the same over a run; draws nothing."""
+
 
 class SharedDraws:
     """One generator for the whole batch, consumed exactly as diffusers' aMUSEd pipelines do.
@@ -54,6 +57,11 @@ class SharedDraws:
     def gumbel(self, like: Tensor) -> Tensor:
         """`AmusedScheduler`'s `gumbel_noise`."""
         return _gumbel(self._uniform(like))
+
+    def seeds(self, batch: int) -> list[int]:
+        """The generator's seed, counted up."""
+        first = (self.generator or torch.default_generator).initial_seed()
+        return [(first + index) % 2**64 for index in range(batch)]
 
     def exponential(self, count: int, probs: Tensor) -> Tensor:
         """Exponential noise for `count` cells, fp32 [count,K], beside `probs` [n,K]; written over by the next call."""
@@ -97,6 +105,10 @@ class PerImageDraws:
     def gumbel(self, like: Tensor) -> Tensor:
         """Gumbel noise from each picture's own stream."""
         return _gumbel(self._uniform(like.shape, like.device))
+
+    def seeds(self, batch: int) -> list[int]:
+        """The seeds of the generators."""
+        return [generator.initial_seed() for generator in self.generators]
 
     def _uniform(self, shape: torch.Size, device: torch.device) -> Tensor:
         rows = [torch.rand(shape[1:], generator=g, device=g.device) for g in self.generators]

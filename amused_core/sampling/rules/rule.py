@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..randomness import Draws
@@ -13,7 +14,7 @@ from ..schedule import Progress
 
 
 class Guess(NamedTuple):
-    """What a step has drawn, for B grids of N cells of which n are masked.
+    """What a step has drawn, for B grids of h x w = N cells of which n are masked.
 
     Attributes:
         probs: fp32 [n,K], the model's own probabilities for the masked cells, guidance applied.
@@ -22,6 +23,7 @@ class Guess(NamedTuple):
         masked: bool [B,N], the same cells marked.
         free: bool [B,N], the cells that were masked when the run began: all that a rule may mask.
         count: fp32 [B,1], cells of each grid that the schedule leaves masked after the step.
+        grid: (h, w).
     """
 
     probs: Tensor
@@ -30,11 +32,21 @@ class Guess(NamedTuple):
     masked: Tensor
     free: Tensor
     count: Tensor
+    grid: tuple[int, int]
 
     def spread(self, values: Tensor, fill: float) -> Tensor:
         """`values` fp32 [n] of the masked cells -> fp32 [B,N], with `fill` in all others."""
         grid = values.new_full((self.masked.numel(),), fill)
         return grid.index_copy(0, self.cells, values).view_as(self.masked)
+
+    def lowest(self, scores: Tensor) -> Tensor:
+        """The `count` masked cells of lowest score, bool [B,N]; `scores` fp32 [B,N] are infinite where not masked.
+
+        At least one cell stays masked and at least one is decided.
+        """
+        count = torch.minimum(self.masked.sum(-1, keepdim=True) - 1, self.count)
+        count = count.clamp(1, max(self.masked.shape[1] - 1, 0)).long()
+        return (scores < scores.sort(-1).values.gather(1, count)) & self.masked
 
 
 @dataclass(frozen=True)
