@@ -12,10 +12,10 @@ from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError
 from tests.comfy.test_speed import (
-    LONG,
     QUERY,
     SAMPLERS,
     conditioning,
+    joined,
     patched_attention,
     special,
     speed,
@@ -239,7 +239,7 @@ def test_several_and_uneven_prompts_go_comfyuis_own_way(comfy, direct):
     one = conditioning(comfy, loader)
     hidden, more = one[0]
     rows = [[hidden.repeat(2, 1, 1), {**more, "pooled_output": more["pooled_output"].repeat(2, 1)}]]
-    for positive in (one + conditioning(comfy, loader, "two blue cats"), conditioning(comfy, loader, LONG), rows):
+    for positive in (one + conditioning(comfy, loader, "two blue cats"), joined(comfy, loader, 2), rows):
         comfy.run(graphs.ksampler(comfy, loader, latent, positive=comfy.give(positive)))
     assert direct == [False] * 3
 

@@ -14,7 +14,6 @@ from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError
 from tests.comfy.test_memory import partly
 
-LONG, LONGER = "two red apples on a blue plate", "a red apple on a blue plate, " * 6
 SAMPLERS = {"all in one": graphs.sample, "ksampler": graphs.ksampler, "custom": graphs.custom}
 QUERY = "transformer_layers.0.attn1.to_q.weight"
 
@@ -88,12 +87,18 @@ def conditioning(comfy, loader, text="a red apple", **more):
     return [[hidden, {**info, **more}]]
 
 
-@pytest.mark.parametrize(("text", "short"), [(LONG, True), (LONGER, False)])
-def test_long_prompts(comfy, ways, text, short):
+def joined(comfy, loader, count):
+    """CONDITIONING of several prompts in a row, as 'Conditioning (Concat)' makes it."""
+    ((hidden, facts),) = conditioning(comfy, loader, "on a blue plate")
+    return [[hidden.repeat(1, count, 1), facts]]
+
+
+@pytest.mark.parametrize(("count", "short"), [(2, True), (6, False)])
+def test_joined_prompts(comfy, ways, count, short):
     """ComfyUI runs texts of very different length one by one, and repeats the shorter one where they are alike."""
     loader = graphs.load(comfy)
-    patcher, positive = comfy.run(loader), conditioning(comfy, loader, text)
-    assert positive[0][0].shape[1] == {LONG: 48, LONGER: 144}[text]
+    patcher, positive = comfy.run(loader), joined(comfy, loader, count)
+    assert positive[0][0].shape[1] == 24 * count
     one = run(comfy, patcher, loader, positive)
     assert ways == ([True] * 6 if short else [False] * 12)
     assert equal(one, run(comfy, own_way(patcher), loader, positive))

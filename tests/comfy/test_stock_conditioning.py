@@ -74,7 +74,7 @@ def test_regional_prompts_reach_their_region_only(comfy, start):
         guider = CFGGuider(model)
         guider.set_conds(conds, right)
         guider.set_cfg(1.0)
-        sampler = comfy.module("nodes.host.sample.sampler").amused_sampler((0.0, 0.0), "per_image", [1])
+        sampler = comfy.module("nodes.host.sample.sampler").amused_sampler(temperature=(0.0, 0.0), seeds=[1])
         original = guider.predict_noise
 
         def spy(x, *args, **kw):
