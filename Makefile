@@ -99,18 +99,18 @@ $(VENV)/.torch:
 	@touch $@
 
 $(VENV)/.pack: $(VENV)/.torch pyproject.toml
-	@echo "== amused with what it needs: about 50 MB"
+	@echo "== amused with what it needs: about 40 MB to download"
 	@began=$$SECONDS; $(BIN)/python $(PIP_INSTALL) --editable .; echo "== amused is there ($$((SECONDS - began)) s)"
 	@touch $@
 
 # What tests, style and training need, and the demo does not.
 $(VENV)/.extras: $(VENV)/.pack
-	@echo "== tools for tests and training: about 100 MB"
+	@echo "== tools for tests and training: about 100 MB to download"
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[train,test]'
 	@touch $@
 
 $(ROOT)/.comfyui/$(NEWEST)/.ready: $(VENV)/.pack requirements.txt tools/install_comfyui.py
-	@echo "== ComfyUI $(NEWEST) into .comfyui/: about 500 MB"
+	@echo "== ComfyUI $(NEWEST) into .comfyui/: about 220 MB to download"
 	@began=$$SECONDS; $(BIN)/python tools/install_comfyui.py $(NEWEST); echo "== ComfyUI is there ($$((SECONDS - began)) s)"
 	@touch $@
 

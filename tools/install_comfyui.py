@@ -47,13 +47,14 @@ def unpack(version: str, python: str, folder: Path) -> Path:
 
 
 def install_requirements(comfyui: Path, python: str, audio: bool) -> None:
-    """Installs what ComfyUI's requirements.txt lists, around the torch that is there; torchaudio only with `audio`."""
+    """Installs what ComfyUI and the pack list, around the torch that is there; torchaudio only with `audio`."""
     lines = (comfyui / "requirements.txt").read_text().splitlines()
     wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "constraints.txt"
         kept.write_text(f"torch=={version('torch')}\n")
-        pip(python, "-c", str(kept), *(line for line in wanted if not TORCH.match(line)), *UNLISTED)
+        others = [line for line in wanted if not TORCH.match(line)]
+        pip(python, "-c", str(kept), *others, *UNLISTED, "-r", str(ROOT / "requirements.txt"))
     if audio and any(line.startswith("torchaudio") for line in wanted):
         pip(python, "--no-deps", "torchaudio")
 
@@ -107,7 +108,8 @@ def main() -> None:
     python = layer(arguments.layer) if arguments.layer else arguments.python
     if arguments.version or arguments.layer:
         install_requirements(comfyui, python, audio=arguments.layer is not None)
-    pip(python, "-r", str(ROOT / "requirements.txt"))
+    else:
+        pip(python, "-r", str(ROOT / "requirements.txt"))
 
 
 if __name__ == "__main__":
