@@ -23,6 +23,8 @@ SETTINGS = {
     "top_k": 0,
     "top_p": 1.0,
     "cfg_schedule": "auto",
+    "cfg_interval_start": 0.0,
+    "cfg_interval_end": 1.0,
 }
 REPLACE = (
     "The picture is drawn in the upper frame, so that nothing has to be downloaded. "

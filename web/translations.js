@@ -32,7 +32,8 @@ app.registerExtension({
     const replace = shown.setLocaleMessage;
     shown.setLocaleMessage = (language, messages) => {
       replace(language, messages);
-      mend(language);
+      // Newer frontends merge the packs' translations right after this call.
+      queueMicrotask(() => mend(language));
     };
     shown.availableLocales.forEach(mend);
   },

@@ -51,6 +51,9 @@ def test_search_finds_every_node(visit: Visit) -> None:
     visit.keep("search")
     found.filter(has=visit.page.get_by_text(NAMES["AmusedSampler"], exact=True)).first.click()
     visit.page.wait_for_function("() => app.graph.nodes.length === 1")
+    # Newer frontends hang the node on the mouse until the next click.
+    visit.page.mouse.click(900, 400, delay=20)
+    visit.page.wait_for_function("() => !app.graph.nodes[0].flags.ghost")
     assert visit.page.evaluate("app.graph.nodes[0].type") == "AmusedSampler"
 
 

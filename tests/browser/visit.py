@@ -37,7 +37,10 @@ type => {
 LOOK = """
 async ([type, step]) => {
   const shown = () => (PICTURE)(type);
-  while (run.step < step && !run.ended || !shown()?.complete) await new Promise(requestAnimationFrame);
+  while (run.step < step && !run.ended || !shown()?.complete) {
+    if (run.ended && run.ended !== 'execution_success') throw new Error(`the run ended with ${run.ended}`);
+    await new Promise(requestAnimationFrame);
+  }
   const picture = shown(), canvas = new OffscreenCanvas(16, 16), pen = canvas.getContext('2d');
   pen.drawImage(picture, 0, 0, 16, 16);
   const values = [...pen.getImageData(0, 0, 16, 16).data];
