@@ -49,7 +49,9 @@ class SamplingSettings:
     schedule: str = _setting(
         "cosine",
         Choice(tuple(SCHEDULES)),
-        ("Mask schedule: how fast tokens are unmasked. cosine: few at first; linear: equally many in each step."),
+        (
+            "The mask schedule sets how fast tokens are unmasked. cosine: few at first; linear: equally many in each step."
+        ),
     )
     cfg_schedule: str = _setting(
         "constant",

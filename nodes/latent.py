@@ -27,7 +27,7 @@ class AmusedEmptyLatent(io.ComfyNode):
                     "width",
                     **size,
                     tooltip=(
-                        "Width in pixels, a multiple of the token size (16; embedded model: 8). 0: the model's "
+                        "Width in pixels, a multiple of the token size (16; 8 in the embedded model). 0: the model's "
                         "native width."
                     ),
                 ),
@@ -35,7 +35,7 @@ class AmusedEmptyLatent(io.ComfyNode):
                     "height",
                     **size,
                     tooltip=(
-                        "Height in pixels, a multiple of the token size (16; embedded model: 8). 0: the model's "
+                        "Height in pixels, a multiple of the token size (16; 8 in the embedded model). 0: the model's "
                         "native height."
                     ),
                 ),

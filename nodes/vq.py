@@ -11,7 +11,7 @@ from .host.latent.pictures import SIDES
 
 TILE = {"default": 0, "min": 0, "max": 4096, "step": 64}
 SIDES_TIP = (
-    "What to do if a side is not a multiple of the token size (16 pixels; embedded model: 8): "
+    "What to do if a side is not a multiple of the token size (16 pixels; 8 in the embedded model): "
     "crop both edges equally, pad by repeating the edge pixels, resize to the nearest multiple, "
     "or refuse the image."
 )
