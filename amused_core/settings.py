@@ -30,10 +30,8 @@ class SamplingSettings:
     steps: int = _setting(
         12,
         Whole(1, MAX_STEPS),
-        (
-            "Steps of the whole schedule; a strength (denoise) of 0.5 runs the last half of them. "
-            "aMUSEd was designed for 12."
-        ),
+        "Steps of the whole schedule; a strength (denoise) of 0.5 runs the last half of them. "
+        "aMUSEd was designed for 12.",
     )
     cfg: float = _setting(
         4.0, Number(0, 100), "Guidance scale: how closely the image follows the prompt; 1 or less turns guidance off."
@@ -41,25 +39,19 @@ class SamplingSettings:
     temperature: tuple[float, float] = _setting(
         (2.0, 0.0),
         NumberPair(0, 100, second=0.01),
-        (
-            "Temperature of the choice of tokens to keep, at the first and the last step: high values "
-            "add variety, 0 always keeps the most confident tokens."
-        ),
+        "Temperature of the choice of tokens to keep, at the first and the last step: high values "
+        "add variety, 0 always keeps the most confident tokens.",
     )
     schedule: str = _setting(
         "cosine",
         Choice(tuple(SCHEDULES)),
-        (
-            "The mask schedule sets how fast tokens are unmasked. cosine: few at first; linear: equally many in each step."
-        ),
+        "The mask schedule sets how fast tokens are unmasked. cosine: few at first; linear: equally many in each step.",
     )
     cfg_schedule: str = _setting(
         "constant",
         Choice(CFG_SCHEDULES),
-        (
-            "Guidance over the run. constant: cfg in every step; ramp: none at first, rising linearly "
-            "to cfg; interval: cfg in a part of the run, none in the rest."
-        ),
+        "Guidance over the run. constant: cfg in every step; ramp: none at first, rising linearly "
+        "to cfg; interval: cfg in a part of the run, none in the rest.",
     )
     cfg_interval: tuple[float, float] = _setting(
         (0.0, 1.0), Interval(), "Part of the run with guidance, as fractions of the whole schedule."
@@ -67,13 +59,13 @@ class SamplingSettings:
     sampling_temperature: float = _setting(
         1.0,
         Number(0.01, 10),
-        ("Temperature of the code probabilities: values below 1 are more conservative, values above 1 more varied."),
+        "Temperature of the code probabilities: values below 1 are more conservative, values above 1 more varied.",
     )
     top_k: int = _setting(0, Whole(0, None), "Sample each token from this many most probable codes; 0: from all codes.")
     top_p: float = _setting(
         1.0,
         Number(0, 1, above=True),
-        ("Sample each token from the most probable codes whose probabilities add up to this value; 1: from all codes."),
+        "Sample each token from the most probable codes whose probabilities add up to this value; 1: from all codes.",
     )
     int8: bool = _setting(
         False, Switch(), "8-bit matrix products: faster, with slightly different tokens. On a CPU with fp32 only."
@@ -81,10 +73,8 @@ class SamplingSettings:
     cfg_every: int = _setting(
         1,
         Whole(1, MAX_STEPS),
-        (
-            "Evaluate the negative prompt only in the first of this many guided steps and reuse its "
-            "effect in the others; 1 is exact."
-        ),
+        "Evaluate the negative prompt only in the first of this many guided steps and reuse its "
+        "effect in the others; 1 is exact.",
     )
 
 

@@ -88,9 +88,7 @@ class AmusedMicroConditioning(io.ComfyNode):
             node_id="AmusedMicroConditioning",
             display_name="aMUSEd micro-conditioning",
             category="aMUSEd",
-            description=(
-                "Adds size, crop and aesthetic score to an encoded prompt; also works after stock text nodes."
-            ),
+            description="Adds size, crop and aesthetic score to an encoded prompt; also works after stock text nodes.",
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="An encoded prompt."),
                 io.Int.Input("width", **SIZE, tooltip=WIDTH_TIP),

@@ -21,10 +21,8 @@ class AmusedInpaintMask(io.ComfyNode):
             node_id="AmusedInpaintMask",
             display_name="aMUSEd inpaint mask",
             category="aMUSEd",
-            description=(
-                "Encodes an image and expands a mask to whole tokens: every token that the mask touches is "
-                "regenerated, all others stay exactly as they are."
-            ),
+            description="Encodes an image and expands a mask to whole tokens: every token that the mask touches is "
+            "regenerated, all others stay exactly as they are.",
             inputs=[
                 io.Image.Input("pixels", tooltip="The image to edit."),
                 io.Mask.Input("mask", tooltip="White marks what to regenerate."),
@@ -62,7 +60,7 @@ class AmusedInpaintComposite(io.ComfyNode):
             node_id="AmusedInpaintComposite",
             display_name="aMUSEd inpaint composite",
             category="aMUSEd",
-            description=("Restores the original pixels outside the mask, since decoding changes every pixel a little."),
+            description="Restores the original pixels outside the mask, since decoding changes every pixel a little.",
             inputs=[
                 io.Image.Input(
                     "original", tooltip="The image before inpainting: the image output of 'aMUSEd inpaint mask'."
@@ -74,10 +72,8 @@ class AmusedInpaintComposite(io.ComfyNode):
                     default=2,
                     min=0,
                     max=256,
-                    tooltip=(
-                        "Width of the soft edge in pixels, inside the mask. 0: a hard edge; large values hide small "
-                        "masked areas."
-                    ),
+                    tooltip="Width of the soft edge in pixels, inside the mask. 0: a hard edge; large values hide "
+                    "small masked areas.",
                 ),
             ],
             outputs=[io.Image.Output(tooltip="The original image with the inpainted area.")],

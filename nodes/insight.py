@@ -30,10 +30,8 @@ class AmusedTrace(io.ComfyNode):
             node_id="AmusedTrace",
             display_name="aMUSEd trace",
             category="aMUSEd/insight",
-            description=(
-                "Generates exactly what 'aMUSEd sampler' generates with these settings, and records every "
-                "step for the nodes that visualize it."
-            ),
+            description="Generates exactly what 'aMUSEd sampler' generates with these settings, and records every "
+            "step for the nodes that visualize it.",
             inputs=sampler_inputs(),
             outputs=[
                 io.Latent.Output(tooltip="The latent with no masked tokens left."),
@@ -68,10 +66,8 @@ class AmusedTraceMap(io.ComfyNode):
             node_id="AmusedTraceMap",
             display_name="aMUSEd trace map",
             category="aMUSEd/insight",
-            description=(
-                "Shows in colours at which step each token of a run was unmasked, how probable it was, or "
-                "how uncertain the model was."
-            ),
+            description="Shows in colours at which step each token of a run was unmasked, how probable it was, or "
+            "how uncertain the model was.",
             inputs=[
                 Trace.Input("trace", tooltip=TRACE_TIP),
                 io.Vae.Input("vae", tooltip=VAE_TIP),
@@ -79,20 +75,16 @@ class AmusedTraceMap(io.ComfyNode):
                     "kind",
                     options=list(core.KINDS),
                     default="order",
-                    tooltip=(
-                        "order: the step that unmasked the token; confidence: the probability of its code; entropy: "
-                        "the model's uncertainty, in bits."
-                    ),
+                    tooltip="order: the step that unmasked the token; confidence: the probability of its code; "
+                    "entropy: the model's uncertainty, in bits.",
                 ),
                 io.Int.Input(
                     "step",
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip=(
-                        "0: each token at the step that unmasked it; otherwise all tokens at this step. Has no "
-                        "effect on the order."
-                    ),
+                    tooltip="0: each token at the step that unmasked it; otherwise all tokens at this step. Has no "
+                    "effect on the order.",
                 ),
                 io.Float.Input("opacity", **OPACITY, tooltip=OPACITY_TIP),
                 io.Boolean.Input("legend", default=True, tooltip=LEGEND_TIP),
@@ -150,9 +142,8 @@ class AmusedTraceFrames(io.ComfyNode):
             node_id="AmusedTraceFrames",
             display_name="aMUSEd trace frames",
             category="aMUSEd/insight",
-            description=(
-                "The image after every step of a run, as a batch; 'SaveAnimatedWEBP' turns it into an animation."
-            ),
+            description="The image after every step of a run, as a batch; 'SaveAnimatedWEBP' turns it into an "
+            "animation.",
             inputs=[
                 Trace.Input("trace", tooltip=TRACE_TIP),
                 io.Vae.Input("vae", tooltip=VAE_TIP),
@@ -160,10 +151,8 @@ class AmusedTraceFrames(io.ComfyNode):
                     "undecided",
                     options=list(core.UNDECIDED_LOOKS),
                     default="guess",
-                    tooltip=(
-                        "How to show tokens that are still masked. guess: the prediction of the step, under grey "
-                        "squares; hidden: grey squares only."
-                    ),
+                    tooltip="How to show tokens that are still masked. guess: the prediction of the step, under grey "
+                    "squares; hidden: grey squares only.",
                 ),
             ],
             outputs=[

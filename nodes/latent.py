@@ -26,18 +26,14 @@ class AmusedEmptyLatent(io.ComfyNode):
                 io.Int.Input(
                     "width",
                     **size,
-                    tooltip=(
-                        "Width in pixels, a multiple of the token size (16; 8 in the embedded model). 0: the model's "
-                        "native width."
-                    ),
+                    tooltip="Width in pixels, a multiple of the token size (16; 8 in the embedded model). 0: the "
+                    "model's native width.",
                 ),
                 io.Int.Input(
                     "height",
                     **size,
-                    tooltip=(
-                        "Height in pixels, a multiple of the token size (16; 8 in the embedded model). 0: the model's "
-                        "native height."
-                    ),
+                    tooltip="Height in pixels, a multiple of the token size (16; 8 in the embedded model). 0: the "
+                    "model's native height.",
                 ),
                 io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Images to generate at once."),
             ],

@@ -21,19 +21,16 @@ class AmusedLoader(io.ComfyNode):
             node_id="AmusedLoader",
             display_name="Load aMUSEd",
             category="aMUSEd",
-            description=(
-                "Loads an aMUSEd model: the small one that ships with the pack, or your own from models/amused."
-            ),
+            description="Loads an aMUSEd model: the small one that ships with the pack, or your own from "
+            "models/amused.",
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=folders.model_names(),
                     default=folders.EMBEDDED_NAME,
-                    tooltip=(
-                        "'embedded' ships with the pack. The others are folders in diffusers layout in "
-                        "models/amused or models/diffusers, or single .safetensors files written by 'amused save' "
-                        "or by stock save nodes."
-                    ),
+                    tooltip="'embedded' ships with the pack. The others are folders in diffusers layout in "
+                    "models/amused or models/diffusers, or single .safetensors files written by 'amused save' "
+                    "or by stock save nodes.",
                 ),
                 io.Combo.Input(
                     "dtype",

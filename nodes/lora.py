@@ -28,18 +28,14 @@ class AmusedLoraLoader(io.ComfyNode):
                     "lora_name",
                     options=lora.names(),
                     default=lora.NONE,
-                    tooltip=(
-                        "A .safetensors file in models/loras, in diffusers, peft or kohya format. 'embedded: …' "
-                        "ships with the pack, for the embedded model. none: no LoRA."
-                    ),
+                    tooltip="A .safetensors file in models/loras, in diffusers, peft or kohya format. 'embedded: …' "
+                    "ships with the pack, for the embedded model. none: no LoRA.",
                 ),
                 io.Float.Input(
                     "strength_model",
                     **STRENGTH,
-                    tooltip=(
-                        "LoRA strength in the transformer: 1 as trained, 0 no effect, negative values move away "
-                        "from the style."
-                    ),
+                    tooltip="LoRA strength in the transformer: 1 as trained, 0 no effect, negative values move away "
+                    "from the style.",
                 ),
                 io.Float.Input(
                     "strength_clip",

@@ -33,10 +33,8 @@ class AmusedSampler(io.ComfyNode):
             node_id="AmusedSampler",
             display_name="aMUSEd sampler",
             category="aMUSEd",
-            description=(
-                "Predicts the masked tokens of a latent step by step, the most confident first. The same "
-                "settings give the same tokens as 'amused generate' on the command line."
-            ),
+            description="Predicts the masked tokens of a latent step by step, the most confident first. The same "
+            "settings give the same tokens as 'amused generate' on the command line.",
             inputs=sampler_inputs(),
             outputs=[io.Latent.Output(tooltip="The latent with no masked tokens left.")],
         )

@@ -34,10 +34,8 @@ class AmusedSaveModel(io.ComfyNode):
                     "layout",
                     options=list(checkpoint.LAYOUTS),
                     default=checkpoint.ONE_FILE,
-                    tooltip=(
-                        "one file: a .safetensors file for this pack. diffusers folder: a folder that both "
-                        "diffusers and this pack load. Move either to models/amused to load it again."
-                    ),
+                    tooltip="one file: a .safetensors file for this pack. diffusers folder: a folder that both "
+                    "diffusers and this pack load. Move either to models/amused to load it again.",
                 ),
                 io.Combo.Input(
                     "dtype",

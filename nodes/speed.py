@@ -20,9 +20,8 @@ class AmusedSpeed(io.ComfyNode):
             node_id="AmusedSpeed",
             display_name="aMUSEd speed",
             category="aMUSEd",
-            description=(
-                "Faster, at the cost of different tokens. Lowering the sampler's steps to 6 to 8 saves the most."
-            ),
+            description="Faster, at the cost of different tokens. Lowering the sampler's steps to 6 to 8 saves the "
+            "most.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd', after all LoRAs and merges."),
                 io.Boolean.Input("int8", default=True, tooltip="8-bit matrix products, on a CPU with fp32 only."),

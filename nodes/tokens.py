@@ -48,7 +48,7 @@ class AmusedLoadTokens(io.ComfyNode):
             node_id="AmusedLoadTokens",
             display_name="aMUSEd load tokens",
             category="aMUSEd/files",
-            description=("Loads tokens from a NumPy file in the input folder: integers of shape batch, height, width."),
+            description="Loads tokens from a NumPy file in the input folder: integers of shape batch, height, width.",
             inputs=[
                 io.Combo.Input(
                     "file",

@@ -21,10 +21,8 @@ class AmusedTrainLora(io.ComfyNode):
             node_id="AmusedTrainLora",
             display_name="Train aMUSEd LoRA",
             category="aMUSEd/training",
-            description=(
-                "Trains a LoRA on a style or subject from one or more images. Requires the packages peft "
-                "and accelerate."
-            ),
+            description="Trains a LoRA on a style or subject from one or more images. Requires the packages peft "
+            "and accelerate.",
             is_experimental=True,
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd'. It stays unchanged: a copy is trained."),
@@ -35,10 +33,8 @@ class AmusedTrainLora(io.ComfyNode):
                     "text",
                     multiline=True,
                     default="",
-                    tooltip=(
-                        "What the images show, and a word for the style. One line for all images, or one line per "
-                        "image."
-                    ),
+                    tooltip="What the images show, and a word for the style. One line for all images, or one line per "
+                    "image.",
                 ),
                 io.Combo.Input(
                     "preset",
@@ -53,10 +49,8 @@ class AmusedTrainLora(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.00001,
-                    tooltip=(
-                        "Size of each update. If it is too high, every image turns into the training image. 0: the "
-                        "preset's value."
-                    ),
+                    tooltip="Size of each update. If it is too high, every image turns into the training image. 0: the "
+                    "preset's value.",
                 ),
                 io.Int.Input(
                     "rank",
@@ -73,11 +67,9 @@ class AmusedTrainLora(io.ComfyNode):
                     "keep",
                     multiline=True,
                     default="",
-                    tooltip=(
-                        "Prompts, one per line, for images that the model should keep generating as before: it "
-                        "generates them first and trains on them together with yours. Leave out the word for the "
-                        "style."
-                    ),
+                    tooltip="Prompts, one per line, for images that the model should keep generating as before: it "
+                    "generates them first and trains on them together with yours. Leave out the word for the "
+                    "style.",
                 ),
                 io.Int.Input(
                     "preview_every",
@@ -102,10 +94,8 @@ class AmusedTrainLora(io.ComfyNode):
                 io.Model.Output(tooltip="The model with the LoRA, ready to try."),
                 io.Custom("LORA_MODEL").Output(
                     display_name="lora",
-                    tooltip=(
-                        "The LoRA weights, for the stock 'Load LoRA Model' and 'Save LoRA Weights'; the saved file "
-                        "works with 'Load aMUSEd LoRA' and the stock LoRA loaders."
-                    ),
+                    tooltip="The LoRA weights, for the stock 'Load LoRA Model' and 'Save LoRA Weights'; the saved file "
+                    "works with 'Load aMUSEd LoRA' and the stock LoRA loaders.",
                 ),
                 io.Custom("LOSS_MAP").Output(
                     display_name="loss_map", tooltip="The loss of each step, for the stock 'Plot Loss Graph'."
