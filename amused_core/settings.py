@@ -31,44 +31,45 @@ class SamplingSettings:
     steps: int = _setting(
         12,
         Whole(1, MAX_STEPS),
-        "Steps of the whole schedule; a strength (denoise) of 0.5 runs the last half of them. aMUSEd was made for 12.",
+        "Steps of the whole schedule; a strength (denoise) of 0.5 runs the last half of them. "
+        "aMUSEd was designed for 12.",
     )
     cfg: float = _setting(
-        4.0, Number(0, 100), "Guidance: how closely the picture follows the prompt; 1 and below is none."
+        4.0, Number(0, 100), "Guidance scale: how closely the image follows the prompt; 1 or less turns guidance off."
     )
     temperature: tuple[float, float] = _setting(
         (2.0, 0.0),
         NumberPair(0, 100, second=0.01),
-        "Randomness in which tokens are kept, at the first and the last step: high is varied, 0 always keeps the most "
-        "confident ones.",
+        "Temperature of the choice of tokens to keep, at the first and the last step: high values "
+        "add variety, 0 always keeps the most confident tokens.",
     )
     schedule: str = _setting(
         "cosine",
         Choice(tuple(SCHEDULES)),
-        "How fast tokens are decided. cosine: few at first; linear: equally many in each step.",
+        "The mask schedule sets how fast tokens are unmasked. cosine: few at first; linear: equally many in each step.",
     )
     cfg_schedule: str = _setting(
         "constant",
         Choice(CFG_SCHEDULES),
-        "Guidance over the run. constant: the same in every step; ramp: none at first, rising evenly to cfg; interval: "
-        "cfg in a part of the run, none in the rest.",
+        "Guidance over the run. constant: cfg in every step; ramp: none at first, rising linearly "
+        "to cfg; interval: cfg in a part of the run, none in the rest.",
     )
     cfg_interval: tuple[float, float] = _setting(
-        (0.0, 1.0), Interval(), "The part of the run with guidance, as shares of the whole schedule."
+        (0.0, 1.0), Interval(), "Part of the run with guidance, as fractions of the whole schedule."
     )
     sampling_temperature: float = _setting(
         1.0,
         Number(0.01, 10),
-        "Randomness in what each token becomes: below 1 plainer and more certain, above 1 more varied.",
+        "Temperature of the code probabilities: values below 1 are more conservative, values above 1 more varied.",
     )
-    top_k: int = _setting(0, Whole(0, None), "Draw each token from this many most likely codes; 0: from all.")
+    top_k: int = _setting(0, Whole(0, None), "Sample each token from this many most probable codes; 0: from all codes.")
     top_p: float = _setting(
         1.0,
         Number(0, 1, above=True),
-        "Draw each token from the most likely codes that together reach this probability; 1: from all.",
+        "Sample each token from the most probable codes whose probabilities add up to this value; 1: from all codes.",
     )
     int8: bool = _setting(
-        False, Switch(), "8-bit matrix products: faster, slightly different tokens. On a CPU, in fp32 only."
+        False, Switch(), "8-bit matrix products: faster, with slightly different tokens. On a CPU with fp32 only."
     )
     order: str = _setting(
         "confidence",
@@ -79,8 +80,8 @@ class SamplingSettings:
     cfg_every: int = _setting(
         1,
         Whole(1, MAX_STEPS),
-        "Run the negative prompt in the first of this many guided steps only and reuse its effect in the others; 1 is "
-        "exact.",
+        "Evaluate the negative prompt only in the first of this many guided steps and reuse its "
+        "effect in the others; 1 is exact.",
     )
 
 

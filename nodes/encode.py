@@ -11,11 +11,11 @@ from .host.text import conditioning as host
 SIZE = {"default": 0, "min": 0, "max": 8192}
 CROP = {"default": 0, "min": 0, "max": 8192}
 SCORE = {"default": 6.0, "min": 0.0, "max": 10.0, "step": 0.1}
-WIDTH_TIP = "Width in pixels the model is told the picture has. 0: the picture's own."
-HEIGHT_TIP = "Height in pixels the model is told the picture has. 0: the picture's own."
-TOP_TIP = "Pixels the model is told were cut off at the top. Above 0 the picture looks like a cut-out."
-LEFT_TIP = "Pixels the model is told were cut off at the left. Above 0 the picture looks like a cut-out."
-SCORE_TIP = "Beauty the model is told the picture has, as rated by the LAION aesthetic predictor."
+WIDTH_TIP = "Original image width in pixels that the prompt asks for. 0: the width of the generated image."
+HEIGHT_TIP = "Original image height in pixels that the prompt asks for. 0: the height of the generated image."
+TOP_TIP = "Crop offset from the top in pixels that the prompt asks for. Above 0 the image looks cropped."
+LEFT_TIP = "Crop offset from the left in pixels that the prompt asks for. Above 0 the image looks cropped."
+SCORE_TIP = "Aesthetic score that the prompt asks for, on the scale of the LAION aesthetic predictor."
 
 
 class AmusedTextEncode(io.ComfyNode):
@@ -28,7 +28,7 @@ class AmusedTextEncode(io.ComfyNode):
             node_id="AmusedTextEncode",
             display_name="aMUSEd text encode",
             category="aMUSEd",
-            description="Encodes the prompt and what to avoid, with aMUSEd's micro-conditioning.",
+            description="Encodes the positive and the negative prompt, with aMUSEd's micro-conditioning.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP of 'Load aMUSEd'."),
                 io.String.Input(
@@ -36,14 +36,14 @@ class AmusedTextEncode(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="",
-                    tooltip="What the picture shows. (word:1.2) and embedding:name work as everywhere in ComfyUI.",
+                    tooltip="What the image should show. (word:1.2) and embedding:name work as everywhere in ComfyUI.",
                 ),
                 io.String.Input(
                     "negative",
                     multiline=True,
                     dynamic_prompts=True,
                     default="",
-                    tooltip="What to keep out of the picture; has an effect when the guidance (cfg) is above 1.",
+                    tooltip="What the image should not show; takes effect only if guidance (cfg) is above 1.",
                 ),
                 io.Int.Input("width", **SIZE, tooltip=WIDTH_TIP),
                 io.Int.Input("height", **SIZE, tooltip=HEIGHT_TIP),
@@ -52,9 +52,11 @@ class AmusedTextEncode(io.ComfyNode):
                 io.Float.Input("aesthetic_score", **SCORE, tooltip=SCORE_TIP),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="The prompt, for a sampler's positive input."),
                 io.Conditioning.Output(
-                    display_name="negative", tooltip="What to avoid, for a sampler's negative input."
+                    display_name="positive", tooltip="The encoded prompt, for a sampler's positive input."
+                ),
+                io.Conditioning.Output(
+                    display_name="negative", tooltip="The encoded negative prompt, for a sampler's negative input."
                 ),
             ],
         )
@@ -86,7 +88,7 @@ class AmusedMicroConditioning(io.ComfyNode):
             node_id="AmusedMicroConditioning",
             display_name="aMUSEd micro-conditioning",
             category="aMUSEd",
-            description="Says which size, crop and beauty a picture is to have; also after stock text nodes.",
+            description="Adds size, crop and aesthetic score to an encoded prompt; also works after stock text nodes.",
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="An encoded prompt."),
                 io.Int.Input("width", **SIZE, tooltip=WIDTH_TIP),

@@ -21,26 +21,26 @@ class AmusedInpaintMask(io.ComfyNode):
             node_id="AmusedInpaintMask",
             display_name="aMUSEd inpaint mask",
             category="aMUSEd",
-            description="Encodes a picture and makes whole tokens of any stroke on it: every token it touches is "
-            "drawn anew, all others stay exactly as they are.",
+            description="Encodes an image and expands a mask to whole tokens: every token that the mask touches is "
+            "regenerated, all others stay exactly as they are.",
             inputs=[
-                io.Image.Input("pixels", tooltip="The picture to change."),
-                io.Mask.Input("mask", tooltip="White where the picture is to be drawn anew."),
+                io.Image.Input("pixels", tooltip="The image to edit."),
+                io.Mask.Input("mask", tooltip="White marks what to regenerate."),
                 io.Vae.Input("vae", tooltip="The VAE of 'Load aMUSEd'."),
                 io.Int.Input(
                     "grow",
                     default=0,
                     min=-64,
                     max=64,
-                    tooltip="Tokens to add around the strokes, or to take away when negative.",
+                    tooltip="Tokens to add around the mask; a negative number shrinks the mask.",
                 ),
-                io.Boolean.Input("invert", default=False, tooltip="Draw anew what the strokes leave out."),
+                io.Boolean.Input("invert", default=False, tooltip="Regenerate what is outside the mask instead."),
                 io.Combo.Input("sides", options=list(SIDES), default="crop", tooltip=SIDES_TIP),
             ],
             outputs=[
-                io.Latent.Output(tooltip="The tokens of the picture with their mask, for a sampler."),
-                io.Mask.Output(tooltip="The mask as whole tokens, for 'aMUSEd inpaint composite'."),
-                io.Image.Output(tooltip="The picture in the size that was encoded, for 'aMUSEd inpaint composite'."),
+                io.Latent.Output(tooltip="The image's tokens with their mask, for a sampler."),
+                io.Mask.Output(tooltip="The mask in whole tokens, for 'aMUSEd inpaint composite'."),
+                io.Image.Output(tooltip="The image in the size that was encoded, for 'aMUSEd inpaint composite'."),
             ],
         )
 
@@ -60,10 +60,11 @@ class AmusedInpaintComposite(io.ComfyNode):
             node_id="AmusedInpaintComposite",
             display_name="aMUSEd inpaint composite",
             category="aMUSEd",
-            description="Puts the untouched original pixels back around what was drawn anew: decoding changes every "
-            "pixel a little, also outside the mask.",
+            description="Restores the original pixels outside the mask, since decoding changes every pixel a little.",
             inputs=[
-                io.Image.Input("original", tooltip="The picture before: the picture output of 'aMUSEd inpaint mask'."),
+                io.Image.Input(
+                    "original", tooltip="The image before inpainting: the image output of 'aMUSEd inpaint mask'."
+                ),
                 io.Image.Input("generated", tooltip="The decoded result."),
                 io.Mask.Input("mask", tooltip="The mask output of 'aMUSEd inpaint mask'."),
                 io.Int.Input(
@@ -71,11 +72,11 @@ class AmusedInpaintComposite(io.ComfyNode):
                     default=2,
                     min=0,
                     max=256,
-                    tooltip="Softness of the edge in pixels, inside the mask. 0: a hard edge; large values hide "
-                    "small strokes.",
+                    tooltip="Width of the soft edge in pixels, inside the mask. 0: a hard edge; large values hide "
+                    "small masked areas.",
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The original with the new part in it.")],
+            outputs=[io.Image.Output(tooltip="The original image with the inpainted area.")],
         )
 
     @classmethod

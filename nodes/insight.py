@@ -12,12 +12,12 @@ from .sample import sampler_inputs
 from .settings import settings_of
 
 Trace = io.Custom("AMUSED_TRACE")
-TRACE_TIP = "The run to look into, from 'aMUSEd trace'."
+TRACE_TIP = "The recorded run, from 'aMUSEd trace'."
 VAE_TIP = "The VAE of 'Load aMUSEd'."
-LEGEND_TIP = "Adds a strip below the picture that says what the colours mean."
+LEGEND_TIP = "Adds a strip below the image that explains the colours."
 OPACITY = {"default": 0.7, "min": 0.0, "max": 1.0, "step": 0.05}
-OPACITY_TIP = "How much the colours cover of the picture, which is shown grey below them. 1: the colours alone."
-PICTURES_TIP = "A picture for each one of the run, at least 512 pixels large."
+OPACITY_TIP = "Opacity of the colours over the image, which is shown in grey. 1: the colours alone."
+PICTURES_TIP = "One map for each image of the run, enlarged to at least 512 pixels."
 
 
 class AmusedTrace(io.ComfyNode):
@@ -30,12 +30,12 @@ class AmusedTrace(io.ComfyNode):
             node_id="AmusedTrace",
             display_name="aMUSEd trace",
             category="aMUSEd/insight",
-            description="Draws exactly what 'aMUSEd sampler' draws with these settings, and records every step for "
-            "the nodes that show it.",
+            description="Generates exactly what 'aMUSEd sampler' generates with these settings, and records every "
+            "step for the nodes that visualize it.",
             inputs=sampler_inputs(),
             outputs=[
-                io.Latent.Output(tooltip="The latent with all tokens decided."),
-                Trace.Output(display_name="trace", tooltip="The record of the run, for the nodes that show it."),
+                io.Latent.Output(tooltip="The latent with no masked tokens left."),
+                Trace.Output(display_name="trace", tooltip="The record of the run, for the nodes that visualize it."),
             ],
         )
 
@@ -66,8 +66,8 @@ class AmusedTraceMap(io.ComfyNode):
             node_id="AmusedTraceMap",
             display_name="aMUSEd trace map",
             category="aMUSEd/insight",
-            description="Shows in colours when each token of a run was decided, how likely it was, or how open the "
-            "choice was.",
+            description="Shows in colours at which step each token of a run was unmasked, how probable it was, or "
+            "how uncertain the model was.",
             inputs=[
                 Trace.Input("trace", tooltip=TRACE_TIP),
                 io.Vae.Input("vae", tooltip=VAE_TIP),
@@ -75,15 +75,15 @@ class AmusedTraceMap(io.ComfyNode):
                     "kind",
                     options=list(core.KINDS),
                     default="order",
-                    tooltip="order: the step that decided the token; confidence: how likely the model found it; "
-                    "entropy: how open the choice was, in bits.",
+                    tooltip="order: the step that unmasked the token; confidence: the probability of its code; "
+                    "entropy: the model's uncertainty, in bits.",
                 ),
                 io.Int.Input(
                     "step",
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="0: each token in the step that decided it; otherwise all tokens in this step. Of no "
+                    tooltip="0: each token at the step that unmasked it; otherwise all tokens at this step. Has no "
                     "effect on the order.",
                 ),
                 io.Float.Input("opacity", **OPACITY, tooltip=OPACITY_TIP),
@@ -108,18 +108,17 @@ class AmusedWordAttention(io.ComfyNode):
             node_id="AmusedWordAttention",
             display_name="aMUSEd word attention",
             category="aMUSEd/insight",
-            description="Shows in colours which parts of the picture looked at a word of the prompt while it was "
-            "drawn.",
+            description="Shows in colours how much attention each part of the image paid to a word of the prompt.",
             inputs=[
                 Trace.Input("trace", tooltip=TRACE_TIP),
                 io.Vae.Input("vae", tooltip=VAE_TIP),
                 io.String.Input(
                     "word",
                     default="",
-                    tooltip="A word of the positive prompt, or several that stand together. Case does not count.",
+                    tooltip="A word of the positive prompt, or several consecutive words. Case is ignored.",
                 ),
                 io.Int.Input(
-                    "step", default=0, min=0, max=1000, tooltip="0: the mean over the run; otherwise only this step."
+                    "step", default=0, min=0, max=1000, tooltip="0: the mean over the run; otherwise this step only."
                 ),
                 io.Float.Input("opacity", **OPACITY, tooltip=OPACITY_TIP),
                 io.Boolean.Input("legend", default=True, tooltip=LEGEND_TIP),
@@ -143,7 +142,8 @@ class AmusedTraceFrames(io.ComfyNode):
             node_id="AmusedTraceFrames",
             display_name="aMUSEd trace frames",
             category="aMUSEd/insight",
-            description="The picture after every step of a run, as a batch: 'SaveAnimatedWEBP' makes a film of it.",
+            description="The image after every step of a run, as a batch; 'SaveAnimatedWEBP' turns it into an "
+            "animation.",
             inputs=[
                 Trace.Input("trace", tooltip=TRACE_TIP),
                 io.Vae.Input("vae", tooltip=VAE_TIP),
@@ -151,13 +151,13 @@ class AmusedTraceFrames(io.ComfyNode):
                     "undecided",
                     options=list(core.UNDECIDED_LOOKS),
                     default="guess",
-                    tooltip="How tokens look that are not decided yet. guess: what the step guessed, under grey "
+                    tooltip="How to show tokens that are still masked. guess: the prediction of the step, under grey "
                     "squares; hidden: grey squares only.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
-                    tooltip="One frame for each step; with a batch, all frames of the first picture, then of the next."
+                    tooltip="One frame per step; for a batch, all frames of the first image, then those of the next."
                 )
             ],
         )
@@ -178,13 +178,13 @@ class AmusedTokenGrid(io.ComfyNode):
             node_id="AmusedTokenGrid",
             display_name="aMUSEd token grid",
             category="aMUSEd/insight",
-            description="Draws the borders between the tokens over a picture, and their numbers if wanted.",
+            description="Draws the borders between tokens over an image and, optionally, their ids.",
             inputs=[
                 io.Latent.Input("samples", tooltip="The tokens."),
-                io.Image.Input("image", tooltip="The picture that these tokens were decoded to."),
-                io.Boolean.Input("ids", default=False, tooltip="Also writes the number of each token, from 0."),
+                io.Image.Input("image", tooltip="The image that these tokens decode to."),
+                io.Boolean.Input("ids", default=False, tooltip="Also writes the id of each token, counted from 0."),
             ],
-            outputs=[io.Image.Output(tooltip="The picture with the grid, at least 512 pixels large.")],
+            outputs=[io.Image.Output(tooltip="The image with the grid, enlarged to at least 512 pixels.")],
         )
 
     @classmethod

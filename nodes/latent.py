@@ -20,22 +20,24 @@ class AmusedEmptyLatent(io.ComfyNode):
             node_id="AmusedEmptyLatent",
             display_name="aMUSEd empty latent",
             category="aMUSEd",
-            description="A batch of latents in which every token is masked: the start of a new picture.",
+            description="A batch of latents with every token masked: the starting point of a new image.",
             inputs=[
-                io.Model.Input("model", tooltip="The aMUSEd MODEL: says how many pixels a token covers."),
+                io.Model.Input("model", tooltip="The aMUSEd MODEL; it determines the pixels per token."),
                 io.Int.Input(
                     "width",
                     **size,
-                    tooltip="Pixels: a multiple of the model's cell (16; embedded model 8). 0: the model's own width.",
+                    tooltip="Width in pixels, a multiple of the token size (16; 8 in the embedded model). 0: the "
+                    "model's native width.",
                 ),
                 io.Int.Input(
                     "height",
                     **size,
-                    tooltip="Pixels: a multiple of the model's cell (16; embedded model 8). 0: the model's own height.",
+                    tooltip="Height in pixels, a multiple of the token size (16; 8 in the embedded model). 0: the "
+                    "model's native height.",
                 ),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Pictures to draw at once."),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Images to generate at once."),
             ],
-            outputs=[io.Latent.Output(tooltip="Latents with all tokens masked.")],
+            outputs=[io.Latent.Output(tooltip="Latents with every token masked.")],
         )
 
     @classmethod

@@ -21,32 +21,36 @@ class AmusedLoader(io.ComfyNode):
             node_id="AmusedLoader",
             display_name="Load aMUSEd",
             category="aMUSEd",
-            description="Loads an aMUSEd model: the small one that comes with the pack, or yours from models/amused.",
+            description="Loads an aMUSEd model: the small one that ships with the pack, or your own from "
+            "models/amused.",
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=folders.model_names(),
                     default=folders.EMBEDDED_NAME,
-                    tooltip="'embedded' comes with the pack. Others are folders in diffusers' layout in models/amused "
-                    "or models/diffusers, or one-file .safetensors written by 'amused save'.",
+                    tooltip="'embedded' ships with the pack. The others are folders in diffusers layout in "
+                    "models/amused or models/diffusers, or single .safetensors files written by 'amused save' "
+                    "or by stock save nodes.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=DTYPES,
                     default="auto",
-                    tooltip="Number format of the transformer. auto: fp32 on a CPU, else what suits the graphics card.",
+                    tooltip="Precision of the transformer. auto: fp32 on a CPU, otherwise what suits the GPU.",
                 ),
                 io.Combo.Input(
                     "text_encoder_dtype",
                     options=DTYPES,
                     default="auto",
-                    tooltip="Number format of the text encoder's weights. auto: fp32 on a CPU, else fp16.",
+                    tooltip="Precision of the text encoder's weights. auto: fp32 on a CPU, otherwise fp16.",
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="The transformer that fills in masked tokens; for any sampler named 'amused'."),
-                io.Clip.Output(tooltip="The text encoder; works with the stock text nodes too."),
-                io.Vae.Output(tooltip="Pictures to tokens and back; works with the stock VAE nodes too."),
+                io.Model.Output(tooltip="The transformer that predicts masked tokens; for any sampler named 'amused'."),
+                io.Clip.Output(tooltip="The text encoder; also works with the stock text nodes."),
+                io.Vae.Output(
+                    tooltip="Encodes images as tokens and decodes them; also works with the stock VAE nodes."
+                ),
             ],
         )
 

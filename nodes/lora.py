@@ -21,36 +21,36 @@ class AmusedLoraLoader(io.ComfyNode):
             node_id="AmusedLoraLoader",
             display_name="Load aMUSEd LoRA",
             category="aMUSEd",
-            description="Puts a LoRA, a trained style or subject, on an aMUSEd model. Several can be chained.",
+            description="Applies a LoRA, a trained style or subject, to an aMUSEd model. Several can be chained.",
             inputs=[
-                io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd', or of another LoRA loader."),
+                io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd' or of another LoRA loader."),
                 io.Combo.Input(
                     "lora_name",
                     options=lora.names(),
                     default=lora.NONE,
-                    tooltip="A .safetensors file in models/loras, in the format of diffusers, peft or kohya. "
-                    "'embedded: …' comes with the pack, for the embedded model. none: no change.",
+                    tooltip="A .safetensors file in models/loras, in diffusers, peft or kohya format. 'embedded: …' "
+                    "ships with the pack, for the embedded model. none: no LoRA.",
                 ),
                 io.Float.Input(
                     "strength_model",
                     **STRENGTH,
-                    tooltip="How strongly the transformer is changed: 1 as trained, 0 not at all, negative away from "
-                    "the style.",
+                    tooltip="LoRA strength in the transformer: 1 as trained, 0 no effect, negative values move away "
+                    "from the style.",
                 ),
                 io.Float.Input(
                     "strength_clip",
                     **STRENGTH,
-                    tooltip="The same for the text encoder; without effect where the LoRA has no part for it.",
+                    tooltip="LoRA strength in the text encoder; no effect if the LoRA has no weights for it.",
                 ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="The CLIP of 'Load aMUSEd', for LoRAs that change the text encoder too.",
+                    tooltip="The CLIP of 'Load aMUSEd', for LoRAs that also change the text encoder.",
                 ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The transformer with the LoRA."),
-                io.Clip.Output(tooltip="The text encoder with the LoRA; nothing where no CLIP is connected."),
+                io.Clip.Output(tooltip="The text encoder with the LoRA; empty if no CLIP is connected."),
             ],
         )
 

@@ -12,11 +12,12 @@ from .settings import settings_of, widgets
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 SEEDINGS = ["per_image", "diffusers"]
 SEEDING_TIP = (
-    "per_image: a picture is the same alone and in any batch. diffusers: one random stream for the batch, the same "
-    "tokens as diffusers' AmusedPipeline."
+    "per_image: each image has its own seed and is the same alone or in any batch. diffusers: "
+    "one random stream for the whole batch, which gives the tokens of diffusers' "
+    "AmusedPipeline."
 )
 DENOISE_TIP = (
-    "How much is drawn anew: 1 everything (or everything under the mask), 0.5 keeps the rough picture, 0 nothing."
+    "How much to regenerate: 1 everything (with a mask, everything inside it), 0.5 keeps the rough layout, 0 nothing."
 )
 # How codes are drawn; graphs saved without these widgets keep the defaults.
 DRAW = ("sampling_temperature", "top_k", "top_p")
@@ -32,10 +33,10 @@ class AmusedSampler(io.ComfyNode):
             node_id="AmusedSampler",
             display_name="aMUSEd sampler",
             category="aMUSEd",
-            description="Fills in the masked tokens of a latent step by step, the surest first. The same settings give "
-            "the same tokens as 'amused generate' on the command line.",
+            description="Predicts the masked tokens of a latent step by step, the most confident first. The same "
+            "settings give the same tokens as 'amused generate' on the command line.",
             inputs=sampler_inputs(),
-            outputs=[io.Latent.Output(tooltip="The latent with all tokens decided.")],
+            outputs=[io.Latent.Output(tooltip="The latent with no masked tokens left.")],
         )
 
     @classmethod
@@ -65,7 +66,7 @@ class AmusedSamplerSelect(io.ComfyNode):
             node_id="AmusedSamplerSelect",
             display_name="aMUSEd sampler select",
             category="aMUSEd",
-            description="The aMUSEd sampler for the stock custom sampling nodes.",
+            description="The aMUSEd sampler as a SAMPLER for the stock custom sampling nodes.",
             inputs=[
                 *widgets("temperature"),
                 io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
@@ -90,13 +91,13 @@ class AmusedScheduler(io.ComfyNode):
             node_id="AmusedScheduler",
             display_name="aMUSEd scheduler",
             category="aMUSEd",
-            description="Mask ratios for the stock custom sampling nodes: the share of tokens still masked.",
+            description="Mask ratios, the fraction of tokens still masked, for the stock custom sampling nodes.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd'."),
                 *widgets("schedule", "steps"),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TIP),
             ],
-            outputs=[io.Sigmas.Output(tooltip="Mask ratios, falling to 0.")],
+            outputs=[io.Sigmas.Output(tooltip="Mask ratios, decreasing to 0.")],
         )
 
     @classmethod
@@ -115,14 +116,14 @@ def sampler_inputs() -> list[Any]:
             min=0,
             max=MAX_SEED,
             control_after_generate=True,
-            tooltip="The random seed. Picture i of a batch has seed + i (with 'per_image' seeding).",
+            tooltip="The random seed. Image i of a batch uses seed + i (with 'per_image' seeding).",
         ),
         *widgets("steps", "cfg", "schedule"),
-        io.Conditioning.Input("positive", tooltip="What the picture shows."),
-        io.Conditioning.Input("negative", tooltip="What to keep out of it."),
+        io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
+        io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
         io.Latent.Input(
             "latent_image",
-            tooltip="Empty for a new picture; encoded to change one; with a mask to draw only there.",
+            tooltip="Empty for a new image, encoded for image-to-image, with a mask for inpainting.",
         ),
         io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TIP),
         *widgets("temperature"),

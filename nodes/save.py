@@ -20,8 +20,7 @@ class AmusedSaveModel(io.ComfyNode):
             node_id="AmusedSaveModel",
             display_name="aMUSEd save model",
             category="aMUSEd/files",
-            description="Saves a whole aMUSEd model as it is in the graph, with merges and LoRAs, into the output "
-            "folder.",
+            description="Saves a complete aMUSEd model, including merges and LoRAs, to the output folder.",
             inputs=[
                 io.Model.Input("model", tooltip="The aMUSEd MODEL, after merges and LoRAs."),
                 io.Clip.Input("clip", tooltip="Its CLIP, after LoRAs."),
@@ -29,21 +28,20 @@ class AmusedSaveModel(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="amused/model",
-                    tooltip="Name below the output folder; a number is added, and nothing is ever overwritten.",
+                    tooltip="Name in the output folder; a number is appended, and no file is ever overwritten.",
                 ),
                 io.Combo.Input(
                     "layout",
                     options=list(checkpoint.LAYOUTS),
                     default=checkpoint.ONE_FILE,
-                    tooltip="one file: a .safetensors file for this pack. diffusers folder: a folder that diffusers "
-                    "and this pack load. Move either to models/amused to load it again.",
+                    tooltip="one file: a .safetensors file for this pack. diffusers folder: a folder that both "
+                    "diffusers and this pack load. Move either to models/amused to load it again.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=DTYPES,
                     default="auto",
-                    tooltip="Number format of the saved weights. auto: as they were loaded; fp16 halves the size of "
-                    "fp32.",
+                    tooltip="Precision of the saved weights. auto: as loaded; fp16 halves the size of fp32.",
                 ),
             ],
             outputs=[],

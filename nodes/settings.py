@@ -23,12 +23,15 @@ WIDGETS: dict[str, dict[str, Any]] = {
     "cfg_interval": {"step": 0.01},
 }
 RECOMMENDED_TIPS = {
-    "cfg": "0: the model's own recommendation.",
-    "schedule": "auto: linear under a mask, else the model's own.",
-    "cfg_schedule": "auto: the model's own.",
+    "cfg": "0 selects the model's recommended value.",
+    "schedule": "auto: linear with a mask, otherwise the model's recommended schedule.",
+    "cfg_schedule": "auto: the model's recommended schedule.",
 }
-PAIR_TIPS = {"start": "{}", "end": "The same at the end of the run; it changes evenly in between."}
-INTERVAL_TIPS = {"start": "{}", "end": "The end of that part."}
+PAIR_TIPS = {"start": "{}", "end": "The same at the last step; it changes linearly in between."}
+INTERVAL_TIPS = {
+    "start": "Start of guidance, as a fraction of the whole schedule; only with cfg_schedule interval.",
+    "end": "End of guidance, as a fraction of the whole schedule; only with cfg_schedule interval.",
+}
 
 
 def widgets(*names: str, optional: bool = False) -> list[Any]:

@@ -20,28 +20,32 @@ class AmusedSpeed(io.ComfyNode):
             node_id="AmusedSpeed",
             display_name="aMUSEd speed",
             category="aMUSEd",
-            description="Faster, with other tokens than the plain model. 6 to 8 steps in the sampler save the most.",
+            description="Faster, at the cost of different tokens. Lowering the sampler's steps to 6 to 8 saves the "
+            "most.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd', after all LoRAs and merges."),
-                io.Boolean.Input("int8", default=True, tooltip="8-bit matrix products. For a CPU, in fp32 only."),
+                io.Boolean.Input("int8", default=True, tooltip="8-bit matrix products, on a CPU with fp32 only."),
                 io.Float.Input(
                     "guidance_from",
                     default=0.0,
                     **share,
-                    tooltip="Earlier steps have no guidance: a share of the run.",
+                    tooltip="Start of guidance, as a fraction of the run; earlier steps have none.",
                 ),
                 io.Float.Input(
-                    "guidance_to", default=0.5, **share, tooltip="Later steps have no guidance: a share of the run."
+                    "guidance_to",
+                    default=0.5,
+                    **share,
+                    tooltip="End of guidance, as a fraction of the run; later steps have none.",
                 ),
                 io.Int.Input(
                     "guidance_every",
                     default=1,
                     min=1,
                     max=100,
-                    tooltip="Of this many guided steps the first alone looks at the negative prompt. 1 is exact.",
+                    tooltip="Evaluates the negative prompt only in the first of this many guided steps. 1 is exact.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="Works with every sampler node that takes an aMUSEd MODEL.")],
+            outputs=[io.Model.Output(tooltip="Works with every sampler node that accepts an aMUSEd MODEL.")],
         )
 
     @classmethod

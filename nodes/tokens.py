@@ -21,11 +21,11 @@ class AmusedSaveTokens(io.ComfyNode):
             category="aMUSEd/files",
             description="Saves the tokens of a latent as a NumPy file in the output folder, as 'amused generate' does.",
             inputs=[
-                io.Latent.Input("samples", tooltip="Tokens, all or only some of them decided."),
+                io.Latent.Input("samples", tooltip="Tokens; some may still be masked."),
                 io.String.Input(
                     "filename_prefix",
                     default="amused/tokens",
-                    tooltip="Name below the output folder; a number is added, and nothing is ever overwritten.",
+                    tooltip="Name in the output folder; a number is appended, and no file is ever overwritten.",
                 ),
             ],
             outputs=[],
@@ -48,18 +48,19 @@ class AmusedLoadTokens(io.ComfyNode):
             node_id="AmusedLoadTokens",
             display_name="aMUSEd load tokens",
             category="aMUSEd/files",
-            description="Reads tokens from a NumPy file in the input folder, whole numbers in the shape batch, height, "
-            "width.",
+            description="Loads tokens from a NumPy file in the input folder: integers of shape batch, height, width.",
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=[tokens.NONE, *tokens.names()],
                     default=tokens.NONE,
-                    tooltip="A .npy file in the input folder; -1 in it is a masked token.",
+                    tooltip="A .npy file in the input folder; -1 stands for a masked token.",
                 ),
-                io.Model.Input("model", tooltip="The aMUSEd MODEL that the tokens are of: says how many there are."),
+                io.Model.Input(
+                    "model", tooltip="The aMUSEd MODEL that the tokens belong to; it determines the codebook size."
+                ),
             ],
-            outputs=[io.Latent.Output(tooltip="The tokens of the file.")],
+            outputs=[io.Latent.Output(tooltip="The tokens in the file.")],
         )
 
     @classmethod

@@ -21,86 +21,88 @@ class AmusedTrainLora(io.ComfyNode):
             node_id="AmusedTrainLora",
             display_name="Train aMUSEd LoRA",
             category="aMUSEd/training",
-            description="Learns a style or a subject from one picture or several, as a LoRA. Needs the packages peft "
+            description="Trains a LoRA on a style or subject from one or more images. Requires the packages peft "
             "and accelerate.",
             is_experimental=True,
             inputs=[
-                io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd'. It is left as it is: a copy is trained."),
+                io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd'. It stays unchanged: a copy is trained."),
                 io.Clip.Input("clip", tooltip="The CLIP of 'Load aMUSEd'."),
                 io.Vae.Input("vae", tooltip="The VAE of 'Load aMUSEd'."),
-                io.Image.Input(
-                    "image", tooltip="What to learn. Other sizes are resized and cut to the size that the model draws."
-                ),
+                io.Image.Input("image", tooltip="The training images, resized and cropped to the model's native size."),
                 io.String.Input(
                     "text",
                     multiline=True,
                     default="",
-                    tooltip="What the pictures show, and a word for the style. One line for all of them, or a line for "
-                    "each.",
+                    tooltip="What the images show, and a word for the style. One line for all images, or one line per "
+                    "image.",
                 ),
                 io.Combo.Input(
                     "preset",
                     options=["style", "dataset"],
                     default="style",
-                    tooltip="Where the values left at 0 come from. style: one picture or few; dataset: many.",
+                    tooltip="Source of the values left at 0. style: one or a few images; dataset: many.",
                 ),
-                io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Updates of the LoRA. 0: the preset's."),
+                io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Training steps. 0: the preset's value."),
                 io.Float.Input(
                     "learning_rate",
                     default=0.0,
                     min=0.0,
                     max=1.0,
                     step=0.00001,
-                    tooltip="How far each step goes. Too high, and all pictures become the one. 0: the preset's.",
+                    tooltip="Size of each update. If it is too high, every image turns into the training image. 0: the "
+                    "preset's value.",
                 ),
                 io.Int.Input(
                     "rank",
                     default=0,
                     min=0,
                     max=256,
-                    tooltip="How much the LoRA can hold. 0: the preset's.",
+                    tooltip="Capacity of the LoRA. 0: the preset's value.",
                 ),
                 io.Int.Input(
-                    "batch_size", default=0, min=0, max=256, tooltip="Pictures in each step. 0: the preset's."
+                    "batch_size", default=0, min=0, max=256, tooltip="Images per training step. 0: the preset's value."
                 ),
-                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, tooltip="Start of all chance."),
+                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, tooltip="The random seed."),
                 io.String.Input(
                     "keep",
                     multiline=True,
                     default="",
-                    tooltip="Prompts, one a line, whose pictures the model is to go on drawing as before: it draws "
-                    "them first and learns them beside yours. Leave out the word for the style.",
+                    tooltip="Prompts, one per line, for images that the model should keep generating as before: it "
+                    "generates them first and trains on them together with yours. Leave out the word for the "
+                    "style.",
                 ),
                 io.Int.Input(
                     "preview_every",
                     default=25,
                     min=0,
                     max=100000,
-                    tooltip="Steps between two previews of what the first caption draws. 0: none.",
+                    tooltip="Steps between previews of the first caption. 0: no previews.",
                 ),
                 io.Combo.Input(
                     "precision",
                     options=["fp32", "bf16", "fp16"],
                     default="fp32",
-                    tooltip="Number format of the computation. bf16 and fp16 need less memory on a graphics card.",
+                    tooltip="Precision of the computation. bf16 and fp16 need less GPU memory.",
                 ),
                 io.Boolean.Input(
                     "gradient_checkpointing",
                     default=False,
-                    tooltip="Needs much less memory and a third more time.",
+                    tooltip="Needs much less memory, but a third more time.",
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="The model with the LoRA, to try it at once."),
+                io.Model.Output(tooltip="The model with the LoRA, ready to try."),
                 io.Custom("LORA_MODEL").Output(
                     display_name="lora",
-                    tooltip="The LoRA's weights, for the stock 'Load LoRA Model' and 'Save LoRA Weights'; the saved "
-                    "file is for 'Load aMUSEd LoRA' and the stock LoRA loaders.",
+                    tooltip="The LoRA weights, for the stock 'Load LoRA Model' and 'Save LoRA Weights'; the saved file "
+                    "works with 'Load aMUSEd LoRA' and the stock LoRA loaders.",
                 ),
                 io.Custom("LOSS_MAP").Output(
                     display_name="loss_map", tooltip="The loss of each step, for the stock 'Plot Loss Graph'."
                 ),
-                io.Int.Output(display_name="steps", tooltip="The number of steps, for the name of the saved file."),
+                io.Int.Output(
+                    display_name="steps", tooltip="The number of training steps, for the name of the saved file."
+                ),
             ],
         )
 

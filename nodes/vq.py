@@ -11,8 +11,9 @@ from .host.latent.pictures import SIDES
 
 TILE = {"default": 0, "min": 0, "max": 4096, "step": 64}
 SIDES_TIP = (
-    "What to do when a side is no multiple of the model's cell (16 pixels, the embedded model 8): crop equally on both "
-    "sides, pad by repeating the last pixels, resize to the nearest size, or refuse."
+    "What to do if a side is not a multiple of the token size (16 pixels; 8 in the embedded model): "
+    "crop both edges equally, pad by repeating the edge pixels, resize to the nearest multiple, "
+    "or refuse the image."
 )
 
 
@@ -26,16 +27,18 @@ class AmusedVQEncode(io.ComfyNode):
             node_id="AmusedVQEncode",
             display_name="aMUSEd VQ encode",
             category="aMUSEd",
-            description="Turns pictures into tokens, and says what happens to sizes that do not fit.",
+            description="Encodes images as tokens and handles sizes that do not fit.",
             inputs=[
-                io.Image.Input("pixels", tooltip="The pictures."),
+                io.Image.Input("pixels", tooltip="The images."),
                 io.Vae.Input("vae", tooltip="The VAE of 'Load aMUSEd'."),
                 io.Combo.Input("sides", options=list(SIDES), default="crop", tooltip=SIDES_TIP),
                 io.Int.Input(
-                    "tile_size", **TILE, tooltip="Pixels per tile, for large pictures on small cards. 0: all at once."
+                    "tile_size",
+                    **TILE,
+                    tooltip="Tile size in pixels, for large images and little GPU memory. 0: no tiling.",
                 ),
             ],
-            outputs=[io.Latent.Output(tooltip="The tokens of the pictures.")],
+            outputs=[io.Latent.Output(tooltip="The tokens of the images.")],
         )
 
     @classmethod
@@ -54,15 +57,17 @@ class AmusedVQDecode(io.ComfyNode):
             node_id="AmusedVQDecode",
             display_name="aMUSEd VQ decode",
             category="aMUSEd",
-            description="Turns tokens into pictures. Tokens that are not decided yet are shown grey.",
+            description="Decodes tokens to images. Tokens that are still masked are shown in grey.",
             inputs=[
-                io.Latent.Input("samples", tooltip="Tokens, all or only some of them decided."),
+                io.Latent.Input("samples", tooltip="Tokens; some may still be masked."),
                 io.Vae.Input("vae", tooltip="The VAE of 'Load aMUSEd'."),
                 io.Int.Input(
-                    "tile_size", **TILE, tooltip="Pixels per tile, for large pictures on small cards. 0: all at once."
+                    "tile_size",
+                    **TILE,
+                    tooltip="Tile size in pixels, for large images and little GPU memory. 0: no tiling.",
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The pictures.")],
+            outputs=[io.Image.Output(tooltip="The images.")],
         )
 
     @classmethod
