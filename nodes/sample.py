@@ -70,7 +70,7 @@ class AmusedSamplerSelect(io.ComfyNode):
             inputs=[
                 *widgets("temperature"),
                 io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
-                *widgets(*DRAW, optional=True),
+                *widgets(*DRAW, "order", optional=True),
             ],
             outputs=[io.Sampler.Output(tooltip="For 'SamplerCustom' and 'SamplerCustomAdvanced'.")],
         )
@@ -128,5 +128,5 @@ def sampler_inputs() -> list[Any]:
         io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TIP),
         *widgets("temperature"),
         io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
-        *widgets(*DRAW, "cfg_schedule", "cfg_interval", optional=True),
+        *widgets(*DRAW, "cfg_schedule", "cfg_interval", "order", optional=True),
     ]

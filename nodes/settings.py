@@ -26,6 +26,7 @@ RECOMMENDED_TIPS = {
     "cfg": "0 selects the model's recommended value.",
     "schedule": "auto: linear with a mask, otherwise the model's recommended schedule.",
     "cfg_schedule": "auto: the model's recommended schedule.",
+    "order": "auto: the model's recommended order.",
 }
 PAIR_TIPS = {"start": "{}", "end": "The same at the last step; it changes linearly in between."}
 INTERVAL_TIPS = {

@@ -20,6 +20,7 @@ from ....amused_core.sampling import loop as core
 from ....amused_core.sampling.filters import logits_filter
 from ....amused_core.sampling.guidance import cfg_weights
 from ....amused_core.sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
+from ....amused_core.sampling.rules import RULES
 from ....amused_core.sampling.schedule import Progress, Schedule, start_step
 from ....amused_core.sampling.start import start_tokens
 from ....amused_core.settings import check_settings, resolve_settings
@@ -49,6 +50,7 @@ def sample_amused(
     sampling_temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    order: str | None = None,
     weights: list[float] | None = None,
     on_step: Callable[[core.Step], None] | None = None,
 ) -> Tensor:
@@ -65,6 +67,7 @@ def sample_amused(
         seeding: "per_image", or "diffusers": one generator for the batch.
         seeds: one for each picture; None derives them from its noise.
         sampling_temperature, top_k, top_p: which codes are drawn, as in `AmusedModel.generate`.
+        order: the unmasking rule; None is the model's own.
         weights: the guidance of each step, for the stock `CFGGuider` only; None leaves the guider as it is.
         on_step: called with each step of the core's loop, for records of the run.
 
@@ -75,6 +78,7 @@ def sample_amused(
     info = guards.sampled_model(model).info
     draw = {"sampling_temperature": sampling_temperature, "top_k": top_k, "top_p": top_p}
     draw = check_settings(draw, info.codebook_size)
+    order = check_settings({"order": order or info.recommended.order}, info.codebook_size)["order"]
     schedule = Schedule.from_ratios(checks.check_sigmas(sigmas))
     latent, noise = _attribute(model, "latent_image"), _attribute(model, "noise")
     mask = args.get("denoise_mask")
@@ -112,6 +116,7 @@ def sample_amused(
             region=region,
             on_step=report,
             logits_filter=logits_filter(*draw.values()),
+            rule=RULES[order],
         )
     return tokens_to_codes(tokens, info.codebook_size)
 
@@ -157,6 +162,7 @@ def sample_latent(
         sampling_temperature=resolved.sampling_temperature,
         top_k=resolved.top_k,
         top_p=resolved.top_p,
+        order=resolved.order,
         weights=None if resolved.cfg_schedule == "constant" else weights,
         on_step=on_step,
     )
