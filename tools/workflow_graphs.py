@@ -8,23 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import node_schema
 from workflow import Node, Output, Workflow
 
 MICRO = {"width": 0, "height": 0, "crop_top": 0, "crop_left": 0, "aesthetic_score": 6.0}
+# What the sampler's widgets are set to, but for the seed.
 SETTINGS = {
-    "steps": 12,
-    "cfg": 0.0,
-    "schedule": "auto",
-    "denoise": 1.0,
-    "temperature_start": 2.0,
-    "temperature_end": 0.0,
-    "seeding": "per_image",
-    "sampling_temperature": 1.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "cfg_schedule": "auto",
-    "cfg_interval_start": 0.0,
-    "cfg_interval_end": 1.0,
+    entry["name"]: entry["default"]
+    for entry in node_schema.read()["AmusedSampler"]["inputs"]
+    if "default" in entry and entry["name"] != "seed"
 }
 REPLACE = (
     "The picture is drawn in the upper frame, so that nothing has to be downloaded. "
