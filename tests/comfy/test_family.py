@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -17,9 +19,8 @@ def toy(comfy):
     known = [families, comfy.module("amused_core.families")]
     for module in known:
         toy_family.register(module)
-    if not (folder := comfy.models / "amused" / "toy").exists():
-        toy_family.write_toy_checkpoint(folder)
-    yield folder
+    yield (folder := toy_family.write_toy_checkpoint(comfy.models / "amused" / "toy"))
+    shutil.rmtree(folder)
     for module in known:
         del module.FAMILIES[toy_family.CLASS]
 

@@ -7,66 +7,14 @@ import asyncio
 import sys
 from pathlib import Path
 
+import node_schema
 import pytest
 
 NODES = Path(__file__).resolve().parents[2] / "nodes"
-# Saved workflows store widget values by position: append here, never insert or reorder.
+# Saved workflows store widget values by position: the golden file has the order, and only grows.
 WIDGETS = {
-    "AmusedLoader": ["model", "dtype", "text_encoder_dtype"],
-    "AmusedLoraLoader": ["lora_name", "strength_model", "strength_clip"],
-    "AmusedTextEncode": ["positive", "negative", "width", "height", "crop_top", "crop_left", "aesthetic_score"],
-    "AmusedMicroConditioning": ["width", "height", "crop_top", "crop_left", "aesthetic_score"],
-    "AmusedEmptyLatent": ["width", "height", "batch_size"],
-    "AmusedSampler": [
-        "seed",
-        "steps",
-        "cfg",
-        "schedule",
-        "denoise",
-        "temperature_start",
-        "temperature_end",
-        "seeding",
-        "sampling_temperature",
-        "top_k",
-        "top_p",
-        "cfg_schedule",
-    ],
-    "AmusedSamplerSelect": [
-        "temperature_start",
-        "temperature_end",
-        "seeding",
-        "sampling_temperature",
-        "top_k",
-        "top_p",
-    ],
-    "AmusedScheduler": ["schedule", "steps", "denoise"],
-    "AmusedVQEncode": ["sides", "tile_size"],
-    "AmusedVQDecode": ["tile_size"],
-    "AmusedInpaintMask": ["grow", "invert", "sides"],
-    "AmusedInpaintComposite": ["feather"],
-    "AmusedTraceFrames": ["undecided"],
-    "AmusedTraceMap": ["kind", "step", "opacity", "legend"],
-    "AmusedWordAttention": ["word", "step", "opacity", "legend"],
-    "AmusedTokenGrid": ["ids"],
-    "AmusedSaveModel": ["filename_prefix", "layout", "dtype"],
-    "AmusedSaveTokens": ["filename_prefix"],
-    "AmusedLoadTokens": ["file"],
-    "AmusedTrainLora": [
-        "text",
-        "preset",
-        "steps",
-        "learning_rate",
-        "rank",
-        "batch_size",
-        "seed",
-        "keep",
-        "preview_every",
-        "precision",
-        "gradient_checkpointing",
-    ],
-    "AmusedSpeed": ["int8", "guidance_from", "guidance_to", "guidance_every"],
+    name: [entry["name"] for entry in node["inputs"] if "default" in entry] for name, node in node_schema.read().items()
 }
-WIDGETS["AmusedTrace"] = WIDGETS["AmusedSampler"]
 
 
 @pytest.fixture(scope="module")
