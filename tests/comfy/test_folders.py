@@ -42,7 +42,9 @@ def folders(comfy):
 
 def names(comfy):
     """All that the nodes offer of what lies in folders."""
-    folders, tokens, lora = (comfy.module(f"nodes.host.{name}") for name in ("folders", "tokens", "lora"))
+    folders, tokens, lora = (
+        comfy.module(f"nodes.host.{name}") for name in ("load.folders", "save.tokens", "load.lora")
+    )
     return [folders.model_names(), tokens.names(), lora.names()]
 
 
