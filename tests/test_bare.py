@@ -104,7 +104,7 @@ def test_the_nodes_import_what_comfyui_or_the_pack_declares() -> None:
 
 def test_an_undeclared_import_would_be_seen() -> None:
     seen = undeclared("amused_core", lambda file, handled: distributions(declared()) - {"psutil"})
-    assert ("amused_core/networks/decoder/twin.py", "psutil") in seen
+    assert ("amused_core/networks/decoder/optimized.py", "psutil") in seen
 
 
 def readme_commands() -> dict[str, list[str]]:
