@@ -133,50 +133,70 @@ def _file(name: str, option: str, ending: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("amused", description="Masked-image generation with aMUSEd.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_generate(commands.add_parser("generate", help="draw pictures from text, a picture, or inside a mask"))
-    _add_save(commands.add_parser("save", help="copy a model into one .safetensors file, or a folder"))
-    add_eval(commands.add_parser("eval", help="measure what a model draws, with any settings"))
-    add_train(commands.add_parser("train", help="a style from one picture (LoRA), or a whole model"))
-    add_bench(commands.add_parser("bench", help="measure speed and memory against diffusers"))
+    _add_generate(commands.add_parser("generate", help="text-to-image, image-to-image and inpainting"))
+    _add_save(commands.add_parser("save", help="copy a model to a single .safetensors file or a folder"))
+    add_eval(commands.add_parser("eval", help="measure the accuracy and quality of a model, with any settings"))
+    add_train(commands.add_parser("train", help="train a LoRA on one or more images, or a whole model"))
+    add_bench(commands.add_parser("bench", help="compare speed and memory use with diffusers"))
     return parser
 
 
 def _add_generate(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("prompt", metavar="PROMPT", help="what to draw")
-    add("--negative", default="", metavar="T", help="what to keep away from")
-    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the model that ships here)")
-    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="a style on top of the model; may be repeated")
-    add("--image", metavar="F", help="start from this picture")
-    add("--mask", metavar="F", help="draw only where this picture is white")
+    add("prompt", metavar="PROMPT", help="the prompt")
+    add("--negative", default="", metavar="T", help="the negative prompt")
+    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the embedded model)")
+    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="LoRA to apply; may be repeated")
+    add("--image", metavar="F", help="input image, for image-to-image and inpainting")
+    add("--mask", metavar="F", help="mask for inpainting; white areas are regenerated")
     add(
         "--no-keep-original",
         dest="keep_original",
         action="store_false",
-        help="with a mask: decode the whole picture; pixels outside the mask change a little, too",
+        help="with a mask: do not restore the original pixels outside of it, which decoding changes a little",
     )
-    add("--strength", type=float, metavar="X", help="how much of the picture is drawn anew, 0 to 1")
-    add("--seed", type=int, default=0, metavar="N", help="picture i of a batch has seed N + i (default: 0)")
-    add("--seeding", default="per_image", metavar="per_image|diffusers", help="one stream a picture, or diffusers' one")
-    add("--batch", type=int, default=1, metavar="N", help="pictures to draw (default: 1)")
-    add("--width", type=int, metavar="W", help="pixels (default: the model's own)")
-    add("--height", type=int, metavar="H", help="pixels (default: the model's own)")
-    add("--fast", action="store_true", help="several times faster, other tokens: see docs/speed.md")
+    add(
+        "--strength",
+        type=float,
+        metavar="X",
+        help="how much of the image to regenerate, 0 to 1 (default: 0.5; with a mask: 1)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="random seed; image i of a batch uses N + i (default: 0)")
+    add(
+        "--seeding",
+        default="per_image",
+        metavar="per_image|diffusers",
+        help="a seed per image, or one random stream per batch as in diffusers (default: per_image)",
+    )
+    add("--batch", type=int, default=1, metavar="N", help="images to generate (default: 1)")
+    add("--width", type=int, metavar="W", help="in pixels (default: the model's native size)")
+    add("--height", type=int, metavar="H", help="in pixels (default: the model's native size)")
+    add("--fast", action="store_true", help="several times faster, with different tokens; see docs/speed.md")
     add_settings(command)
-    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
-    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
+    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="precision of the U-ViT and the text encoder")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="device to run on")
     add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")
-    add("--output", default="amused.png", metavar="FILE.png", help="a batch adds -0, -1, ... (default: amused.png)")
-    add("--save-tokens", metavar="FILE.npy", help="also write the tokens, int64 [B,h,w]")
+    add(
+        "--output",
+        default="amused.png",
+        metavar="FILE.png",
+        help="output file; a batch appends -0, -1, ... (default: amused.png)",
+    )
+    add("--save-tokens", metavar="FILE.npy", help="also save the tokens, int64 [B,h,w]")
     command.set_defaults(run=generate)
 
 
 def _add_save(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("file", metavar="FILE.safetensors|FOLDER", help="the file to write, or the new folder in diffusers' layout")
-    add("--model", metavar="PATH", help="what to copy (default: the model that ships here)")
-    add("--variant", metavar="NAME", help="weight variant of a folder, such as fp16")
-    add("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"), help="cast weights (default: as stored)")
+    add("file", metavar="FILE.safetensors|FOLDER", help="the file to write, or a new folder in diffusers layout")
+    add("--model", metavar="PATH", help="model to copy (default: the embedded model)")
+    add("--variant", metavar="NAME", help="weight variant in a folder, such as fp16")
+    add(
+        "--dtype",
+        default="auto",
+        choices=("auto", "fp32", "fp16", "bf16"),
+        help="precision of the copy (default: as stored)",
+    )
     command.set_defaults(run=save)
 
 

@@ -10,7 +10,7 @@ from .settings import HELP, VALUES
 
 def add_settings(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """Adds an option for each field of `SamplingSettings`; `several`: each takes a list of values."""
-    more = " (several values: each combination is a cell)" if several else " (default: the model's own)"
+    more = " (several values: one cell per combination)" if several else " (default: the model's recommended value)"
     for name, value in VALUES.items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, dest=name, help=(HELP[name] + more).replace("%", "%%"), **value.option(several))

@@ -74,8 +74,9 @@ class SamplingSettings:
     order: str = _setting(
         "confidence",
         Choice(tuple(RULES)),
-        "Which tokens are decided first. confidence: the most confident, as in diffusers; halton: those far apart; "
-        "entropy: the most certain, in fewer steps where they can be decided together; random: any.",
+        "Unmasking rule: which tokens are unmasked first. confidence: the most confident, as in "
+        "diffusers; halton: those far apart; entropy: those with the lowest entropy, in fewer steps "
+        "where they can be unmasked together; random: any.",
     )
     cfg_every: int = _setting(
         1,

@@ -6,31 +6,45 @@ import argparse
 from pathlib import Path
 
 STEPS, REPEATS = 12, 3
-_REFERENCE = "diffusers runs, too, where this pack's run takes at most S CPU seconds (default: 30; 0: never)"
+_REFERENCE = "also run diffusers where this pack takes at most S CPU seconds (default: 30; 0: never)"
 
 
 def add_bench(command: argparse.ArgumentParser) -> None:
     """Adds the options of `amused bench`. Importing this module loads nothing else."""
     add = command.add_argument
-    add("--model", metavar="PATH", help="a folder or .safetensors file (default: the model that ships here)")
-    add("--shape", metavar="256|512", help="random weights in the sizes of amused-256 or amused-512 instead")
-    add("--steps", type=int, default=STEPS, metavar="N", help=f"steps a picture (default: {STEPS})")
-    add("--measured-steps", type=int, metavar="N", help="run only N steps, compose the total (default: all)")
-    add("--batch", type=int, default=1, metavar="N", help="pictures drawn at a time (default: 1)")
-    add("--cfg", type=float, metavar="X", help="guidance; 1 is none (default: the model's own)")
-    add("--dtype", default="fp32", metavar="fp32|bf16|fp16", help="of both sides' weights (default: fp32)")
-    add("--mode", default="exact", metavar="exact|int8|fast", help="how generate runs (default: exact)")
-    add("--seeding", metavar="per_image|diffusers", help="this pack's random numbers (default: diffusers' in exact)")
-    add("--repeats", type=int, default=REPEATS, metavar="N", help=f"runs of each side (default: {REPEATS})")
-    add("--threads", type=int, metavar="N", help="threads of torch (default: torch's own)")
-    add("--seed", type=int, default=0, metavar="N", help="of weights and pictures (default: 0)")
-    add("--only", metavar="pack|diffusers", help="one side alone, for its own peak memory")
-    add("--output", default="bench", metavar="FOLDER", help="report, numbers, plot (default: bench)")
-    add("--growth", action="store_true", help="measure how the cost grows with batch, size and steps instead")
-    add("--batches", type=int, nargs="+", metavar="N", help="of --growth (default: 1 2 4 8)")
-    add("--sizes", type=int, nargs="+", metavar="PX", help="of --growth (default: 16 to 64 tokens a side)")
-    add("--step-counts", type=int, nargs="+", metavar="N", help="of --growth (default: 4 8 12 16 24)")
-    add("--reference-below", type=float, default=30.0, metavar="S", help=f"of --growth: {_REFERENCE}")
+    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the embedded model)")
+    add("--shape", metavar="256|512", help="use random weights of the shape of amused-256 or amused-512")
+    add("--steps", type=int, default=STEPS, metavar="N", help=f"steps per image (default: {STEPS})")
+    add(
+        "--measured-steps",
+        type=int,
+        metavar="N",
+        help="run only N steps and compose the total from them (default: all)",
+    )
+    add("--batch", type=int, default=1, metavar="N", help="batch size (default: 1)")
+    add(
+        "--cfg", type=float, metavar="X", help="guidance scale; 1 turns it off (default: the model's recommended value)"
+    )
+    add(
+        "--dtype",
+        default="fp32",
+        metavar="fp32|bf16|fp16",
+        help="precision of the weights on both sides (default: fp32)",
+    )
+    add("--mode", default="exact", metavar="exact|int8|fast", help="mode of generate (default: exact)")
+    add("--seeding", metavar="per_image|diffusers", help="seeding of this pack (default: diffusers in exact mode)")
+    add("--repeats", type=int, default=REPEATS, metavar="N", help=f"runs per side (default: {REPEATS})")
+    add("--threads", type=int, metavar="N", help="torch threads (default: torch's default)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed of weights and images (default: 0)")
+    add("--only", metavar="pack|diffusers", help="run one side alone, to measure its peak memory")
+    add("--output", default="bench", metavar="FOLDER", help="folder for report, numbers and plot (default: bench)")
+    add("--growth", action="store_true", help="measure how the cost scales with batch size, image size and steps")
+    add("--batches", type=int, nargs="+", metavar="N", help="batch sizes of --growth (default: 1 2 4 8)")
+    add(
+        "--sizes", type=int, nargs="+", metavar="PX", help="image sizes of --growth (default: 16 to 64 tokens per side)"
+    )
+    add("--step-counts", type=int, nargs="+", metavar="N", help="numbers of steps of --growth (default: 4 8 12 16 24)")
+    add("--reference-below", type=float, default=30.0, metavar="S", help=f"with --growth, {_REFERENCE}")
     command.set_defaults(run=run)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files.figures import NO_MATPLOTLIB, make_figure, save_figure
 
-_LABELS = {"batch": "pictures at a time", "size": "pixels a side", "steps": "steps"}
+_LABELS = {"batch": "batch size", "size": "pixels per side", "steps": "steps"}
 
 
 def save_parts(path: Path, content: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ def save_growth(path: Path, content: Mapping[str, Any]) -> str:
         panel.set(xlabel=text, ylim=(0, None))
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7)
-    figure.axes[0].set_ylabel("CPU seconds a run")
+    figure.axes[0].set_ylabel("CPU seconds per run")
     figure.suptitle(content["model"]["name"])
     save_figure(figure, path)
     return ""

@@ -59,14 +59,14 @@ def _compared(content: Mapping[str, Any]) -> list[str]:
             total = "total, composed" if side["composed"] else "total"
             row = {"": name, **{part: number(side["parts"][part][index]) for part in PARTS}}
             row[total] = f"**{number(side['total'][index])}**"
-            row["diffusers takes"] = _times(side.get("ratio"), index)
+            row["speed-up"] = _times(side.get("ratio"), index)
             if index == 0:
                 row["GFLOP/s of a step"], row["of fp32 peak"] = _rate(side, flop, peak)
             rows.append(row)
         parts += [f"## {unit[0].upper()}{unit[1:]}", table(rows)]
     if flop is not None:
         work = ", ".join(f"{part} {number(flop[part] / 1e9)}" for part in ("text", "step", "decode"))
-        parts.append(f"GFLOP that diffusers does: {work}. The rates of both sides are for this work.")
+        parts.append(f"GFLOP of diffusers: {work}. The rates of both sides are for this work.")
     return [*parts, _equal(content)]
 
 
@@ -90,12 +90,12 @@ def _rate(side: Mapping[str, Any], flop: Mapping[str, int] | None, peak: float) 
 def _equal(content: Mapping[str, Any]) -> str:
     equal = content["equal"]
     if equal is None:
-        why = "one side ran" if content["settings"]["only"] else "this pack drew with its own random numbers"
-        return f"Tokens and pictures are not compared: {why}."
+        why = "one side ran" if content["settings"]["only"] else "this pack used its own random numbers"
+        return f"Tokens and images are not compared: {why}."
     text = f"Tokens equal to diffusers': {100 * equal['tokens']:.4g} %, in {equal['runs']} runs."
     if equal["pictures"]:
         text += (
-            f" Pictures of equal tokens ({equal['pictures']}) are at most {equal['levels']} of 255 levels apart, in "
+            f" Images of equal tokens ({equal['pictures']}) differ by at most {equal['levels']} of 255 levels, in "
             f"{100 * equal['differing']:.2g} % of their values."
         )
     return text if content["promised"] else f"{text} Equality is promised for fp32 in exact mode only."
@@ -105,7 +105,7 @@ def _growth(content: Mapping[str, Any]) -> list[str]:
     parts = []
     for axis in ("batch", "size", "steps"):
         rows = [_point(point) for point in content["growth"]["points"] if point["axis"] == axis]
-        unit = {"batch": "pictures at a time", "size": "pixels a side", "steps": "steps a picture"}[axis]
+        unit = {"batch": "batch size", "size": "pixels per side", "steps": "steps per image"}[axis]
         parts += [f"## By {unit}", table(rows)]
     return [*parts, "CPU seconds, all threads summed. diffusers was not run where its column is empty."]
 
@@ -116,11 +116,11 @@ def _point(point: Mapping[str, Any]) -> dict[str, str]:
     return {
         point["axis"]: str(point["value"]),
         "total, composed" if side["composed"] else "total": number(side["total"][0]),
-        "a picture": number(side["total"][0] / point["batch"]),
+        "per image": number(side["total"][0] / point["batch"]),
         **{part: number(side["parts"][part][0]) for part in ("first step", "step", "sampler", "decode")},
-        "memory a run adds": "" if memory is None else f"{memory['growth'] / 1e6:.0f} MB",
+        "memory per run": "" if memory is None else f"{memory['growth'] / 1e6:.0f} MB",
         "diffusers": "" if theirs is None else number(theirs["total"][0]),
-        "diffusers takes": "" if theirs is None else f"{side['ratio']['cpu']:.2f}x",
+        "speed-up": "" if theirs is None else f"{side['ratio']['cpu']:.2f}x",
         "equal tokens": "" if equal is None else f"{100 * equal['tokens']:.4g} %",
     }
 
@@ -147,7 +147,7 @@ def _memory(content: Mapping[str, Any]) -> str:
         lines.append(f"pack, first run (one step; fills its caches): {number(first['cpu'])} CPU s{added}.")
     if content["high_water"] is not None:
         lines.append(f"The whole process, loading included: at most {content['high_water'] / 1e6:.0f} MB.")
-    note = "Resident memory of a process that holds this side alone."
+    note = "Resident memory of a process with this side alone."
     if content["settings"]["only"] is None:
-        note = "Resident memory while a side ran; both are in one process, so `--only` says what one takes by itself."
+        note = "Resident memory while a side ran; both run in one process, so use `--only` for the memory of one side."
     return "\n".join(["## Memory\n", note, "", *(f"- {line}" for line in lines)])

@@ -14,21 +14,31 @@ QUICK, FULL = 100, 500
 def add_eval(command: argparse.ArgumentParser) -> None:
     """Adds the options of `amused eval`. Importing this module loads nothing else."""
     add = command.add_argument
-    add("--model", metavar="PATH", help="a folder or .safetensors file (default: the model that ships here)")
-    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="a style on top of the model; may be repeated")
-    add("--output", default="evaluation", metavar="FOLDER", help="report, table, plot, pictures (default: evaluation)")
-    add("--full", action="store_true", help=f"{FULL} pictures a cell instead of {QUICK}")
-    add("--count", type=int, metavar="N", help="pictures a cell")
-    add("--sets", nargs="+", metavar="SET", help="seen, combinations, wordings, relations (default: all)")
-    add("--tasks", nargs="+", metavar="TASK", help="text, reconstruction, inpainting, variation, diversity "
-        "(default: all; text alone where several settings are compared)")  # fmt: skip
-    add("--fast", action="store_true", help="`fast` of generate in every cell")
+    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the embedded model)")
+    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="LoRA to apply; may be repeated")
+    add(
+        "--output",
+        default="evaluation",
+        metavar="FOLDER",
+        help="folder for report, tables, plot and images (default: evaluation)",
+    )
+    add("--full", action="store_true", help=f"{FULL} images per cell instead of {QUICK}")
+    add("--count", type=int, metavar="N", help="images per cell")
+    add("--sets", nargs="+", metavar="SET", help="prompt sets: seen, combinations, wordings, relations (default: all)")
+    add(
+        "--tasks",
+        nargs="+",
+        metavar="TASK",
+        help="text, reconstruction, inpainting, variation, diversity (default: all; only text if several settings are "
+        "compared)",
+    )
+    add("--fast", action="store_true", help="use the fast mode of generate in every cell")
     add_settings(command, several=True)
-    add("--seed", type=int, default=0, metavar="N", help="of the prompts and the first picture (default: 0)")
-    add("--batch", type=int, default=25, metavar="N", help="pictures drawn at a time (default: 25)")
-    add("--reference", metavar="diffusers", help="run diffusers' pipeline on the same prompts, too")
-    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
-    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
+    add("--seed", type=int, default=0, metavar="N", help="random seed of the prompts and the first image (default: 0)")
+    add("--batch", type=int, default=25, metavar="N", help="batch size (default: 25)")
+    add("--reference", metavar="diffusers", help="also run the diffusers pipeline on the same prompts")
+    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="precision of the U-ViT and the text encoder")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="device to run on")
     add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")
     command.set_defaults(run=run)
 

@@ -36,10 +36,10 @@ def save_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
             for measure, line, marker in _MEASURES:
                 style = {"color": f"C{number % 10}", "linestyle": line, "marker": marker, "label": f"{name}: {measure}"}
                 _add_line(panel, rows, measure, **style)
-        panel.set(title=part, xlabel="forward passes a picture", ylim=(-2, 102))
+        panel.set(title=part, xlabel="forward passes per image", ylim=(-2, 102))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("% of pictures, 95 % intervals")
+    panels[0].set_ylabel("% of images, 95 % intervals")
     panels[-1].legend(fontsize=6)
     save_figure(figure, path)
     return ""

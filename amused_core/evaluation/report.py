@@ -9,18 +9,18 @@ from ..files.markdown import table
 from .cells import label
 
 _HEADINGS = {
-    "judge": "The judge's own error",
-    "text": "Text to image",
+    "judge": "Error of the judge",
+    "text": "Text-to-image",
     "reconstruction": "VQ reconstruction",
     "inpainting": "Inpainting",
-    "variation": "Image to image",
+    "variation": "Image-to-image",
     "diversity": "Diversity over seeds",
 }
 _NOTES = {
-    "judge": "What the judge says of pictures whose answer is known. *right* should be near 100 % down to the round "
+    "judge": "Verdicts of the judge on images whose content is known. *right* should be near 100 % down to the round "
     "trip through the VQ, and near 0 in the last two rows.",
-    "text": "*right* is the strict measure: everything as requested, and at most 3 dB below the VQ's own round trip of "
-    "the target. In brackets 95 % intervals. Seconds are a note: they depend on the machine and its load.",
+    "text": "*right* is the strict measure: everything as requested, and at most 3 dB below the VQ round trip of the "
+    "target. In brackets: 95 % intervals. Seconds depend on the machine and its load.",
 }
 _BRIEF = ("right", "object", "background", "relation", "PSNR", "PSNR in hole", "same tokens", "distinct pictures")
 
@@ -55,7 +55,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     model = report["model"]
     parts = [
         f"# Evaluation of {model['name']}",
-        f"{report['pictures']} pictures a cell, seed {report['seed']}; weights {model['digest']}; torch "
+        f"{report['pictures']} images per cell, seed {report['seed']}; weights {model['digest']}; torch "
         f"{report['torch']}, {report['device']}, {report['threads']} threads. Recommended settings: "
         f"{', '.join(f'{name} {value}' for name, value in model['recommended'].items())}.",
     ]
@@ -65,13 +65,13 @@ def as_markdown(report: Mapping[str, Any]) -> str:
             parts += [f"## {heading}", *([_NOTES[task]] if task in _NOTES else []), table(_rows(task, cells))]
     kinds = [row for cell in report["cells"] for row in _kinds(cell)]
     if kinds:
-        parts += ["## Text to image, by kind of prompt", table(kinds)]
+        parts += ["## Text-to-image, by kind of prompt", table(kinds)]
     return "\n\n".join(parts) + "\n"
 
 
 def _rows(task: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     if task == "judge":
-        return [{"pictures": name, **_numbers(row)} for name, row in cells[0]["rows"].items()]
+        return [{"images": name, **_numbers(row)} for name, row in cells[0]["rows"].items()]
     rows = []
     for cell in cells:
         name = {"what": cell["key"]["part"], "settings": label(cell["key"]["settings"])}
@@ -95,7 +95,7 @@ def _kinds(cell: Mapping[str, Any]) -> list[dict[str, str]]:
             "set": key["part"],
             "settings": label(key["settings"]),
             "kind": kind,
-            "pictures": str(row["pictures"]),
+            "images": str(row["pictures"]),
             **{name: show(number) for name, number in row.items() if name != "pictures"},
         }
         for kind, row in cell.get("kinds", {}).items()

@@ -14,47 +14,68 @@ from ..errors import AmusedError
 def add_train(command: argparse.ArgumentParser) -> None:
     """Adds `amused train lora` and `amused train full`. Importing this module loads nothing else."""
     kinds = command.add_subparsers(required=True, metavar="KIND")
-    _add_kind(kinds.add_parser("lora", help="a small file on top of the model, such as a style from one picture"))
-    _add_kind(kinds.add_parser("full", help="all weights: a new model in a folder"), full=True)
+    _add_kind(kinds.add_parser("lora", help="a small file of weight changes, such as a style from one image"))
+    _add_kind(kinds.add_parser("full", help="all weights; writes a new model folder"), full=True)
 
 
 def _add_kind(command: argparse.ArgumentParser, full: bool = False) -> None:
     add = command.add_argument
     presets = "full, full-8bit (default: full)" if full else "style, dataset (default: style)"
-    add("data", metavar="DATA", help="a picture, a folder of pictures with .txt or .caption files, or a .jsonl file")
-    add("--caption", metavar="T", help="caption of pictures without one of their own")
-    add("--output", required=True, metavar="FOLDER", help="for all that is written; a run in it goes on")
-    add("--model", metavar="PATH", help="folder or .safetensors file (default: the model that ships here)")
+    add("data", metavar="DATA", help="an image, a folder of images with .txt or .caption files, or a .jsonl file")
+    add("--caption", metavar="T", help="caption for images without a caption file")
+    add("--output", required=True, metavar="FOLDER", help="output folder; an unfinished run in it is resumed")
+    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the embedded model)")
     add("--preset", default="full" if full else "style", metavar="NAME", help=presets)
-    add("--steps", type=int, metavar="N", help="updates (default: the preset's, as for all that follow)")
-    add("--learning-rate", type=float, metavar="X", help="the highest")
-    add("--batch", type=int, metavar="N", help="examples at a time on each device")
-    add("--accumulation", type=int, metavar="N", help="batches for one update")
-    add("--warmup", type=int, metavar="N", help="steps to reach the learning rate")
-    add("--lr-schedule", metavar="constant|cosine", help="constant, or falling to 0")
+    add("--steps", type=int, metavar="N", help="training steps (default: the preset's value, as for the options below)")
+    add("--learning-rate", type=float, metavar="X", help="peak learning rate")
+    add("--batch", type=int, metavar="N", help="batch size per device")
+    add("--accumulation", type=int, metavar="N", help="gradient accumulation: batches per update")
+    add("--warmup", type=int, metavar="N", help="warm-up steps")
+    add("--lr-schedule", metavar="constant|cosine", help="learning rate schedule; cosine decays to 0")
     if not full:
-        add("--rank", type=int, metavar="N", help="of the LoRA")
-        add("--alpha", type=float, metavar="X", help="the LoRA is scaled by alpha / rank")
-        add("--targets", nargs="+", metavar="LAYER", help="layers of the U-ViT, such as to_q to_k to_v to_out.0")
-        add("--text-targets", nargs="+", metavar="LAYER", help="layers of the text encoder")
-    add("--text-encoder", action="store_true", default=None, help="train the text encoder, too")
-    add("--drop-text", type=float, metavar="X", help="share of examples without their caption, for guidance")
-    add("--regions", type=float, metavar="X", help="share of masks that are one rectangle, for inpainting")
-    add("--label-smoothing", type=float, metavar="X", help="of the cross entropy")
-    add("--ema", type=float, metavar="X", help="decay of averaged weights; 0 for none")
-    add("--prior-prompts", nargs="+", metavar="T", help="prompts whose pictures the model is to keep drawing as before")
-    add("--prior-count", type=int, metavar="N", help="pictures of them to draw before training")
-    add("--prior-weight", type=float, metavar="X", help="of their loss")
+        add("--rank", type=int, metavar="N", help="rank of the LoRA")
+        add("--alpha", type=float, metavar="X", help="alpha of the LoRA, which is scaled by alpha / rank")
+        add("--targets", nargs="+", metavar="LAYER", help="U-ViT layers to train, such as to_q to_k to_v to_out.0")
+        add("--text-targets", nargs="+", metavar="LAYER", help="text encoder layers to train")
+    add("--text-encoder", action="store_true", default=None, help="also train the text encoder")
+    add("--drop-text", type=float, metavar="X", help="probability of dropping the caption, for guidance")
+    add("--regions", type=float, metavar="X", help="fraction of masks that are one rectangle, for inpainting")
+    add("--label-smoothing", type=float, metavar="X", help="label smoothing of the cross entropy")
+    add("--ema", type=float, metavar="X", help="decay of the averaged weights (EMA); 0: off")
+    add(
+        "--prior-prompts",
+        nargs="+",
+        metavar="T",
+        help="prompts for prior preservation: images the model should keep generating as before",
+    )
+    add("--prior-count", type=int, metavar="N", help="number of prior images to generate before training")
+    add("--prior-weight", type=float, metavar="X", help="weight of the prior loss")
     add("--gradient-checkpointing", action="store_true", default=None, help="less memory, a third more time")
     add("--optimizer", metavar="adamw|adamw8bit", help="adamw8bit needs bitsandbytes")
-    add("--precision", metavar="fp32|bf16|fp16", help="what is multiplied in (default: fp32)")
-    add("--seed", type=int, metavar="N", help="of everything random (default: 0)")
-    add("--width", type=int, metavar="W", help="pixels of the examples (default: the model's own)")
-    add("--height", type=int, metavar="H", help="pixels of the examples (default: the model's own)")
-    add("--save-every", type=int, default=100, metavar="N", help="steps that a crash may lose (default: 100)")
-    add("--sample-every", type=int, default=0, metavar="N", help="steps between sheets of samples (default: none)")
-    add("--sample-prompts", nargs="+", default=(), metavar="T", help="what they show (default: the captions)")
-    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
+    add("--precision", metavar="fp32|bf16|fp16", help="compute precision (default: fp32)")
+    add("--seed", type=int, metavar="N", help="random seed (default: 0)")
+    add(
+        "--width",
+        type=int,
+        metavar="W",
+        help="size of the training images in pixels (default: the model's native size)",
+    )
+    add(
+        "--height",
+        type=int,
+        metavar="H",
+        help="size of the training images in pixels (default: the model's native size)",
+    )
+    add("--save-every", type=int, default=100, metavar="N", help="steps between saved training states (default: 100)")
+    add("--sample-every", type=int, default=0, metavar="N", help="steps between sample sheets (default: none)")
+    add(
+        "--sample-prompts",
+        nargs="+",
+        default=(),
+        metavar="T",
+        help="prompts of the sample sheets (default: the captions)",
+    )
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="device to run on")
     command.set_defaults(run=run, kind="full" if full else "lora")
 
 

@@ -79,7 +79,7 @@ def test_help_page(visit: Visit) -> None:
     assert "/docs/pictures/" in picture.get_attribute("src")
     visit.keep("help")
     text = shown.inner_text()
-    assert "Tokens are decided for good" in text and "The common mistake" in text
+    assert "Unmasked tokens no longer change" in text and "Common mistakes" in text
     assert shown.locator("table").count() == 2
     shown.locator("table").first.scroll_into_view_if_needed()
     visit.keep("help_table")
@@ -88,4 +88,4 @@ def test_help_page(visit: Visit) -> None:
 @pytest.mark.parametrize("node", sorted(NAMES))
 def test_every_node_has_its_page(visit: Visit, node: str) -> None:
     visit.add(node)
-    assert "The common mistake" in visit.help(heading(node)).inner_text()
+    assert "Common mistakes" in visit.help(heading(node)).inner_text()

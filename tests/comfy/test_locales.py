@@ -130,7 +130,7 @@ def test_tables_are_what_the_schema_says(object_info, node, language):
 
 @pytest.mark.parametrize(("node", "language"), PAGES)
 def test_pages_have_all_parts(node, language):
-    """Title, explanation, inputs, outputs and the common mistake; the headings are the same on all pages."""
+    """Title, explanation, inputs, outputs and common mistakes; the headings are the same on all pages."""
     text = page(node, language)
     assert re.findall(r"^# (.*)$", text, re.MULTILINE) == [_read(language)[node]["display_name"]]
     headings = re.findall(r"^## .*$", text, re.MULTILINE)

@@ -19,7 +19,7 @@ def test_growth(folder: Path, tmp_path: Path) -> None:
     assert [point["sides"]["pack"]["composed"] for point in found] == [True] * 4 + [False] * 2
     assert all(point["equal"]["tokens"] == 1 for point in found)
     assert found[1]["flop"]["step"] == 2 * found[0]["flop"]["step"]
-    assert (tmp_path / "growth.png").exists() and "By pixels a side" in (tmp_path / "growth.md").read_text()
+    assert (tmp_path / "growth.png").exists() and "By pixels per side" in (tmp_path / "growth.md").read_text()
 
 
 def test_growth_leaves_out_what_is_dear(folder: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_whole_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     cell = json.loads(next((output / "cells").glob("text-seen-*.json")).read_text())
     assert len(cell["pictures"]) == 4 and cell["pictures"][1]["prompt"] == prompts("seen", 4)[1].text
     table = (output / "report.md").read_text()
-    assert "## The judge's own error" in table and "| relations | steps 2 |" in table
+    assert "## Error of the judge" in table and "| relations | steps 2 |" in table
     for file in (output / "accuracy.png", *sorted((output / "pictures").glob("*.png"))):
         Image.open(file).verify()
     assert len(list((output / "pictures").glob("*.png"))) == 9
