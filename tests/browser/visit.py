@@ -55,11 +55,12 @@ data => {
 }
 """
 # Titles of nodes on the screen in whose middle lies something else: neither the canvas nor the title itself.
+# Not at the bottom, where the tools of the canvas cover whatever of a large workflow comes to lie there.
 COVERED = """
 () => app.graph.nodes.flatMap(node => {
   const [x, y] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] - 15]);
   const box = app.canvas.canvas.getBoundingClientRect();
-  const there = document.elementFromPoint(box.left + x, box.top + y);
+  const there = y < box.height - 80 && document.elementFromPoint(box.left + x, box.top + y);
   return !there || there === app.canvas.canvas || there.innerText?.includes(node.title) ? [] : [node.title];
 })
 """
@@ -222,7 +223,7 @@ class Visit:
         return messages(self.page)
 
     def wait_until_uncovered(self) -> None:
-        """Waits until no menu covers a node's title; nodes beyond the screen's edge do not count."""
+        """Waits until no menu covers a node's title; those beyond the screen's edge do not count."""
         self.page.wait_for_function(f"() => !({COVERED})().length")
 
     def overlapping(self) -> list[list[str]]:
