@@ -12,7 +12,7 @@ from tests import loras
 from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError
-from tests.comfy.test_memory import logits, partly
+from tests.comfy.runs import logits, partly
 from tests.loras import TEXT, UVIT, factors
 
 PROMPT = "a red apple"

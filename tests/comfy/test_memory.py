@@ -10,6 +10,7 @@ import torch
 
 from tests.comfy import graphs
 from tests.comfy.harness import GraphError
+from tests.comfy.runs import logits, partly
 
 
 @pytest.fixture
@@ -66,22 +67,6 @@ def test_many_prompts_do_not_grow_memory(comfy, management):
         if seed in (7, 23):
             counts.append(tensors())
     assert counts[1] <= counts[0]
-
-
-def partly(patcher, share):
-    """Loads the model with room for a `share` of its weights; the modules left out."""
-    patcher.patch_model(device_to=torch.device("cpu"), lowvram_model_memory=int(patcher.model_size() * share))
-    leaves = [m for m in patcher.model.modules() if list(m.parameters(recurse=False))]
-    return [module for module in leaves if not getattr(module, "comfy_patched_weights", False)]
-
-
-def logits(patcher, text):
-    tokens = torch.randint(0, 65, (2, 5, 7), generator=torch.Generator().manual_seed(0))
-    tokens[tokens == 64] = 71
-    hidden, pooled = text[0][0].expand(2, -1, -1), text[0][1]["pooled_output"].expand(2, -1)
-    micro = torch.tensor([[32.0, 32, 0, 0, 6]]).expand(2, -1)
-    with torch.inference_mode():
-        return patcher.model.diffusion_model(tokens, hidden, pooled, micro, {})
 
 
 @pytest.mark.parametrize("model", ["tiny", "tiny512"])

@@ -17,7 +17,7 @@ from amused_core import load_model
 from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError
-from tests.comfy.test_stock_models import lora_file
+from tests.comfy.runs import lora_file
 
 LAYOUTS = ["one file", "diffusers folder"]
 

@@ -1,4 +1,4 @@
-"""The short ways for plain prompts, and 'aMUSEd speed': the tokens of ComfyUI's own way, and of `generate`."""
+"""The node 'aMUSEd speed': the tokens of `generate`, and of the stock path."""
 
 from __future__ import annotations
 
@@ -12,167 +12,13 @@ from amused_core.sampling.schedule import mask_ratios
 from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError
-from tests.comfy.test_memory import partly
-
-SAMPLERS = {"all in one": graphs.sample, "ksampler": graphs.ksampler, "custom": graphs.custom}
-QUERY = "transformer_layers.0.attn1.to_q.weight"
+from tests.comfy.runs import QUERY, SAMPLERS, partly, speed, wrapped_function
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny512"])
 def shape(request, comfy):
     """The model's name, and the same model without ComfyUI."""
     return request.param, load_model(comfy.models / "amused" / request.param, device="cpu")
-
-
-@pytest.fixture
-def ways(comfy, monkeypatch):
-    """For each pass of any aMUSEd model: whether it went the short way."""
-    seen, model = [], comfy.module("nodes.host.model.base_model").AmusedBaseModel
-    original = model._apply_model
-
-    def watched(self, *args, **kw):
-        seen.append("tokens" in kw)
-        return original(self, *args, **kw)
-
-    monkeypatch.setattr(model, "_apply_model", watched)
-    return seen
-
-
-def own_way(patcher):
-    """A clone without the short way."""
-    from comfy.patcher_extension import WrappersMP
-
-    clone = patcher.clone()
-    clone.remove_wrappers_with_key(WrappersMP.CALC_COND_BATCH, "amused")
-    return clone
-
-
-def run(comfy, patcher, loader, positive=None, change=None, batch=1, **settings):
-    """What a KSampler gets from the model in each step, and what it draws."""
-    seen, clone, text = [], patcher.clone(), graphs.prompts(comfy, loader)
-    clone.set_model_sampler_post_cfg_function(
-        lambda args: seen.append((args["cond_denoised"], args["uncond_denoised"])) or args["denoised"]
-    )
-    if change is not None:
-        change(clone)
-    positive = text if positive is None else comfy.give(positive)
-    wires = {"model": comfy.give(clone), "positive": positive, "text": text}
-    drawn = comfy.run(graphs.ksampler(comfy, loader, graphs.empty(comfy, loader, 36, 20, batch), **wires, **settings))
-    return [logits for pair in seen for logits in pair], drawn
-
-
-def equal(one, two):
-    """Whether two runs had the same logits, bit for bit, and the same tokens."""
-    (logits, drawn), (others, other) = one, two
-    assert len(logits) == len(others) == 12
-    return all(map(torch.equal, logits, others)) and same(drawn, other)
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("cfg", [1.0, 3.0])
-@pytest.mark.parametrize("name", ["tiny", "tiny512"])
-def test_plain_prompts_are_the_same_the_short_way(comfy, ways, name, cfg, batch):
-    loader = graphs.load(comfy, name)
-    patcher = comfy.run(loader)
-    short = run(comfy, patcher, loader, batch=batch, cfg=cfg)
-    assert ways == [True] * 6
-    long = run(comfy, own_way(patcher), loader, batch=batch, cfg=cfg)
-    assert ways[6:] == [False] * 6
-    assert equal(short, long)
-
-
-def conditioning(comfy, loader, text="a red apple", **more):
-    """CONDITIONING of one entry."""
-    ((hidden, info),) = comfy.run(comfy.node("CLIPTextEncode", clip=(loader, 1), text=text))
-    return [[hidden, {**info, **more}]]
-
-
-def joined(comfy, loader, count):
-    """CONDITIONING of several prompts in a row, as 'Conditioning (Concat)' makes it."""
-    ((hidden, facts),) = conditioning(comfy, loader, "on a blue plate")
-    return [[hidden.repeat(1, count, 1), facts]]
-
-
-@pytest.mark.parametrize(("count", "short"), [(2, True), (6, False)])
-def test_joined_prompts(comfy, ways, count, short):
-    """ComfyUI runs texts of very different length one by one, and repeats the shorter one where they are alike."""
-    loader = graphs.load(comfy)
-    patcher, positive = comfy.run(loader), joined(comfy, loader, count)
-    assert positive[0][0].shape[1] == 24 * count
-    one = run(comfy, patcher, loader, positive)
-    assert ways == ([True] * 6 if short else [False] * 12)
-    assert equal(one, run(comfy, own_way(patcher), loader, positive))
-
-
-def half_mask():
-    mask = torch.zeros(1, 20, 36)
-    mask[:, :, :16] = 1
-    return mask
-
-
-def special(name):
-    """What a conditioning that is not plain holds."""
-    import comfy.hooks
-
-    return {
-        "area": {"area": (4, 4, 0, 0)},
-        "mask": {"mask": half_mask(), "set_area_to_bounds": False, "mask_strength": 1.0},
-        "range": {"start_percent": 0.2, "end_percent": 0.7},
-        "strength": {"strength": 0.5},
-        "hooks": {"hooks": comfy.hooks.create_hook_lora({}, 1.0, 0.0)},
-        "default": {"default": True},
-    }[name]
-
-
-@pytest.mark.parametrize("name", ["area", "mask", "range", "strength", "hooks", "default"])
-def test_special_prompts_go_comfyuis_own_way(comfy, ways, name):
-    loader = graphs.load(comfy)
-    patcher, positive = comfy.run(loader), conditioning(comfy, loader, **special(name))
-    one = run(comfy, patcher, loader, positive)
-    assert ways and not any(ways)
-    assert equal(one, run(comfy, own_way(patcher), loader, positive))
-
-
-def test_several_prompts_go_comfyuis_own_way(comfy, ways):
-    loader = graphs.load(comfy)
-    positive = conditioning(comfy, loader) + conditioning(comfy, loader, "two blue cats")
-    run(comfy, comfy.run(loader), loader, positive)
-    assert ways and not any(ways)
-
-
-def wrapped_function(clone):
-    clone.set_model_unet_function_wrapper(lambda apply, args: apply(args["input"], args["timestep"], **args["c"]))
-
-
-def wrapped_model(clone):
-    from comfy.patcher_extension import WrappersMP
-
-    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", lambda executor, *args, **kw: executor(*args, **kw))
-
-
-def patched_attention(clone):
-    clone.set_model_attn1_patch(lambda q, k, v, options: (q, k, v))
-
-
-@pytest.mark.parametrize("change", [wrapped_function, wrapped_model, patched_attention])
-def test_changed_models_go_comfyuis_own_way(comfy, ways, change):
-    loader = graphs.load(comfy)
-    run(comfy, comfy.run(loader), loader, change=change)
-    assert ways and not any(ways)
-
-
-def test_little_memory_goes_comfyuis_own_way(comfy, ways, monkeypatch):
-    loader = graphs.load(comfy)
-    patcher = comfy.run(loader)
-    monkeypatch.setattr(comfy.module("nodes.host.compat"), "free_memory", lambda *_: 0)
-    run(comfy, patcher, loader)
-    assert ways and not any(ways)
-
-
-def speed(comfy, model, **settings):
-    """AmusedSpeed that leaves everything as it is, but for `settings`."""
-    own = {"int8": False, "guidance_from": 0.0, "guidance_to": 1.0, "guidance_every": 1}
-    return comfy.node("AmusedSpeed", model=model, **(own | settings))
 
 
 @pytest.mark.parametrize("build", SAMPLERS.values(), ids=SAMPLERS)

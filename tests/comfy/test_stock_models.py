@@ -7,6 +7,7 @@ import torch
 
 from tests.comfy import graphs
 from tests.comfy.graphs import same
+from tests.comfy.runs import lora_file
 
 
 def test_skipped_layers_have_an_effect(comfy, start):
@@ -95,23 +96,6 @@ def test_merging(comfy, start):
     a, b, sum_, mean = comfy.run(*runs)
     assert same(b, sum_)
     assert not same(mean, a) and not same(mean, b)
-
-
-def lora_file(comfy, model):
-    """A LoRA of rank 2 for every attention of the trunk, under the names ComfyUI gives our layers."""
-    import folder_paths
-    from safetensors.torch import save_file
-
-    folder = comfy.models / "loras"
-    folder.mkdir(exist_ok=True)
-    generator, tensors = torch.Generator().manual_seed(0), {}
-    for key in model.model.state_dict():
-        if ".transformer_layers." in key and key.endswith(("to_q.weight", "to_v.weight")):
-            name = key.removesuffix(".weight")
-            tensors[f"{name}.lora_down.weight"] = torch.randn(2, 32, generator=generator)
-            tensors[f"{name}.lora_up.weight"] = torch.randn(32, 2, generator=generator)
-    save_file(tensors, folder / "style.safetensors")
-    folder_paths.add_model_folder_path("loras", str(folder))
 
 
 def test_lora_and_hooks(comfy, start):

@@ -1,4 +1,4 @@
-"""The core's own predictor in a graph: ComfyUI's tokens, and only where nothing else is wanted."""
+"""The fast path: the core's predictor in a graph gives ComfyUI's tokens, and only where nothing else is wanted."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import math
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError
-from tests.comfy.test_speed import (
+from tests.comfy.runs import (
     QUERY,
     SAMPLERS,
+    callback,
     conditioning,
     joined,
+    own_cfg,
+    own_conds,
+    patch,
     patched_attention,
+    post_cfg,
+    pre_cfg,
+    replaced_attention,
     special,
     speed,
+    stock,
+    watched_attention,
     wrapped_function,
     wrapped_model,
+    wrapper,
 )
 
 
@@ -38,28 +47,6 @@ def direct(comfy, monkeypatch):
 
     monkeypatch.setattr(module, "predictor", watched)
     return seen
-
-
-@pytest.fixture
-def conditions(comfy, monkeypatch):
-    """The rows of each call that works out what a U-ViT takes from prompts."""
-    comfy.fresh()
-    seen, uvit = [], comfy.module("amused_core.networks.uvit").UVit
-    original = uvit.condition
-
-    def watched(self, text, *more):
-        seen.append(len(text))
-        return original(self, text, *more)
-
-    monkeypatch.setattr(uvit, "condition", watched)
-    return seen
-
-
-def stock(comfy, loader, change=wrapped_function):
-    """The loader's MODEL after `change`: a node that does nothing, but that ComfyUI has to ask."""
-    clone = comfy.run(loader).clone()
-    change(clone)
-    return comfy.give(clone)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -152,55 +139,6 @@ def test_weights_that_stay_outside(comfy, direct, monkeypatch):
     comfy.fresh()
 
 
-def patch(name):
-    """A weight of the U-ViT and what is added to it."""
-    return {f"diffusion_model.{name}": (torch.randn(32, 32, generator=torch.Generator().manual_seed(0)),)}
-
-
-def pre_cfg(clone):
-    clone.set_model_sampler_pre_cfg_function(lambda args: args["conds_out"])
-
-
-def post_cfg(clone):
-    clone.set_model_sampler_post_cfg_function(lambda args: args["denoised"])
-
-
-def own_cfg(clone):
-    clone.set_model_sampler_cfg_function(
-        lambda args: args["uncond"] + (args["cond"] - args["uncond"]) * args["cond_scale"]
-    )
-
-
-def own_conds(clone):
-    import comfy.samplers
-
-    clone.model_options["sampler_calc_cond_batch_function"] = lambda args: comfy.samplers.calc_cond_batch(
-        args["model"], args["conds"], args["input"], args["sigma"], args["model_options"]
-    )
-
-
-def replaced_attention(clone):
-    clone.set_model_attn1_replace(lambda q, k, v, options: q, "middle", 0)
-
-
-def watched_attention(clone):
-    clone.model_options["transformer_options"]["amused_watch"] = lambda *args: None
-
-
-def wrapper(kind):
-    """Puts a wrapper that does nothing on a MODEL."""
-
-    def change(clone):
-        clone.add_wrapper_with_key(kind, "test", lambda executor, *args, **kw: executor(*args, **kw))
-
-    return change
-
-
-def callback(kind):
-    """Puts a callback on a MODEL."""
-    return lambda clone: clone.add_callback_with_key(kind, "test", lambda *args: None)
-
-
 CHANGES = {
     "function": wrapped_function,
     "apply_model": wrapped_model,
@@ -291,66 +229,6 @@ def test_guiders(comfy, direct, guider):
 
     one, two = comfy.run(node(loader), node(stock(comfy, loader)))
     assert same(one, two) and sorted(direct) == [False, guider in ("CFGGuider", "BasicGuider")]
-
-
-@pytest.mark.parametrize(("cfg", "made"), [(1.0, [1]), (1 + 1e-12, [1]), (3.0, [1, 1])])
-def test_prompts_are_worked_out_once_a_run(comfy, conditions, cfg, made):
-    loader = graphs.load(comfy)
-    comfy.run(graphs.sample(comfy, loader, graphs.empty(comfy, loader, batch=3), cfg=cfg))
-    assert conditions == made
-
-
-@pytest.mark.parametrize(
-    ("change", "made"), [(wrapped_function, [2]), (post_cfg, [2]), (replaced_attention, [2]), (None, [3])]
-)
-def test_the_stock_way_works_them_out_once_too(comfy, conditions, change, made):
-    """Of two prompts side by side, and the negative one, as well."""
-    loader, wires = graphs.load(comfy), {}
-    if change is None:
-        wires["positive"] = comfy.give(conditioning(comfy, loader) + conditioning(comfy, loader, "a blue cat"))
-    else:
-        wires["model"] = stock(comfy, loader, change)
-    comfy.run(graphs.sample(comfy, loader, graphs.empty(comfy, loader), **wires))
-    assert conditions == made
-
-
-@pytest.mark.parametrize("change", [wrapped_model, callback("on_prepare_state")])
-def test_they_are_worked_out_anew_where_weights_may_change(comfy, conditions, change):
-    loader = graphs.load(comfy)
-    comfy.run(graphs.sample(comfy, loader, graphs.empty(comfy, loader), model=stock(comfy, loader, change)))
-    assert conditions == [2] * 6
-
-
-@pytest.mark.parametrize("change", [lambda clone: None, post_cfg])
-def test_each_run_has_its_own_weights_and_prompts(comfy, change):
-    """Other weights in the same model, then other texts: what was kept of the run before is gone."""
-    loader = graphs.load(comfy)
-    latent, patcher = graphs.empty(comfy, loader), comfy.run(loader)
-    plain, patched = patcher.clone(), patcher.clone()
-    assert patched.add_patches(patch("encoder_proj.weight"))
-    for clone in (plain, patched):
-        change(clone)
-
-    def run(model, prompt="a red apple"):
-        text = graphs.prompts(comfy, loader, prompt)
-        return comfy.run(graphs.sample(comfy, loader, latent, text, model=comfy.give(model)))
-
-    first, other, text, again = run(plain), run(patched), run(plain, "two blue cats"), run(plain)
-    assert same(first, again) and not same(first, other) and not same(first, text)
-    assert same(other, run(patched))
-    assert not patcher.model.condition_cache._cached
-
-
-def test_hooks_may_change_the_weights_within_a_run(comfy, conditions):
-    """Nothing is kept while they do."""
-    import comfy.hooks as hooks
-
-    loader = graphs.load(comfy)
-    group = hooks.create_hook_lora({}, 1.0, 0.0)
-    group.hooks[0].weights = patch(QUERY)
-    positive = comfy.give(conditioning(comfy, loader, hooks=group))
-    comfy.run(graphs.ksampler(comfy, loader, graphs.empty(comfy, loader), positive=positive))
-    assert conditions == [1] * 12
 
 
 @pytest.mark.parametrize("change", [lambda clone: None, post_cfg], ids=["direct", "stock"])
