@@ -1,4 +1,4 @@
-"""Documents that name tests and modules name those that exist."""
+"""Documents name only tests, modules and files that exist."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)?::(\w+)`")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "amused_core/embedded/README.md"]
+DOCUMENTS += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+FOLDERS = "amused_core|docs|locales|nodes|tests|tools|web|workflows"
+PATH = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./*-]*[\w*/]")
+LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
+PYTHON = re.compile(r"`((?:\w+/)*\w+\.py)`")
 
 
 def named_tests(text: str) -> list[tuple[str, str]]:
@@ -47,3 +53,25 @@ def test_named_modules_can_be_run() -> None:
     assert len(modules) >= 7
     for name in modules:
         assert '__name__ == "__main__"' in (ROOT / f"{name.replace('.', '/')}.py").read_text("utf-8"), name
+
+
+def missing_files(document: str, text: str) -> set[str]:
+    """Paths (`*` matches any name), links and Python files (by the end of their paths) in `text` that do not exist."""
+    paths = {path for path in PATH.findall(text) if not any(ROOT.glob(path.rstrip("/")))}
+    links = {link for link in LINK.findall(text) if "://" not in link}
+    links = {link for link in links if not (ROOT / document).parent.joinpath(link).exists()}
+    code = {
+        path.relative_to(ROOT).as_posix() for folder in FOLDERS.split("|") for path in (ROOT / folder).rglob("*.py")
+    }
+    files = {file for file in PYTHON.findall(text) if not any(f"/{path}".endswith(f"/{file}") for path in code)}
+    return paths | links | files
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_files_exist(document: str) -> None:
+    assert missing_files(document, (ROOT / document).read_text("utf-8")) == set()
+
+
+def test_a_missing_file_is_found() -> None:
+    text = "`nodes/gone.py`, [here](no.md), `gone/vq.py`, `vq.py`, `tests/core/test_*.py`, python tools/demo.py"
+    assert missing_files("README.md", text) == {"nodes/gone.py", "no.md", "gone/vq.py"}

@@ -26,11 +26,11 @@ def use_a_style() -> Workflow:
     flow = Workflow(
         "use_a_style",
         "## Use a style\n\n"
-        "**Load aMUSEd LoRA** puts a LoRA, a trained style or subject, on the model. *embedded: dotted* comes with the "
-        "pack and teaches the embedded model a dotted ground; the workflow *train_a_style* shows how one is made. "
-        "Compare with a `strength_model` of 0.\n\n"
-        "Other LoRAs go into `models/loras`, in the format of diffusers, peft or kohya; press R to see new ones. "
-        "Each fits only the model that it was trained on.",
+        "**Load aMUSEd LoRA** applies a LoRA, a trained style or subject, to the model. *embedded: dotted* ships "
+        "with the pack and adds a dotted background to the embedded model; the workflow *train_a_style* shows "
+        "how to train one. Compare with a `strength_model` of 0.\n\n"
+        "Other LoRAs go into `models/loras`, in diffusers, peft or kohya format; press R to list new ones. A "
+        "LoRA fits only the model that it was trained on.",
     )
     load = loader(flow)
     strengths = {"strength_model": 1.0, "strength_clip": 1.0}
@@ -46,25 +46,25 @@ def train_a_style() -> Workflow:
     """A LoRA from one picture, and the same prompts without and with it."""
     flow = Workflow(
         "train_a_style",
-        "## Train a style from one picture\n\n"
-        "**Train aMUSEd LoRA** learns the dotted ground of one picture; then the model draws other things on it, too. "
-        "It takes about half a minute on a CPU, and needs two packages in ComfyUI's Python: "
-        "`pip install peft accelerate`.\n\n"
-        "- `text` says what the picture shows, with a word that will stand for the style.\n"
-        "- `keep` are prompts that the model is to go on drawing as before.\n"
-        "- 0 is the preset's value.\n\n"
-        "To keep the LoRA, connect `lora` to the stock **Save LoRA Weights** and move its file from `output/loras` to "
-        "`models/loras`; *use_a_style* shows how to load one.\n\n"
-        "Stock nodes put the picture together, so that nothing has to be downloaded. To learn your own, put a "
-        "**Load Image** node in its place. The embedded model takes on new grounds with a regular pattern, hardly "
-        "anything else. Real styles are for the large models.",
+        "## Train a style from one image\n\n"
+        "**Train aMUSEd LoRA** learns the dotted background of one image, so that the model can generate other "
+        "things on it. It takes about half a minute on a CPU and requires two packages in ComfyUI's Python: `pip "
+        "install peft accelerate`.\n\n"
+        "- `text` describes the image and contains a word for the style.\n"
+        "- `keep` lists prompts for images that the model should keep generating as before.\n"
+        "- 0 selects the preset's value.\n\n"
+        "To save the LoRA, connect `lora` to the stock **Save LoRA Weights** and move the file from "
+        "`output/loras` to `models/loras`; *use_a_style* shows how to load it.\n\n"
+        "Stock nodes compose the training image, so that nothing has to be downloaded. To train on your own "
+        "image, use a **Load Image** node instead. The embedded model can learn new backgrounds with a regular "
+        "pattern, but little else. Use the large models for real styles.",
         columns=len(DOTTED),
         last=2 * len(DOTTED),
     )
     load = loader(flow)
     picture = dotted_carrot(flow, load)
-    flow.frame("The picture to learn from", *flow.nodes[1:])
-    save(flow, picture, "amused/style_picture", "The picture")
+    flow.frame("The training image", *flow.nodes[1:])
+    save(flow, picture, "amused/style_picture", "The image")
     parts = {"model": load[0], "clip": load[1], "vae": load[2], "image": picture, "text": CAPTION}
     presets = {"preset": "style", "steps": 0, "learning_rate": 0.0, "rank": 0, "batch_size": 0}
     more = {"seed": 0, "keep": KEEP, "preview_every": 10, "precision": "fp32", "gradient_checkpointing": False}
@@ -88,7 +88,7 @@ def dotted_carrot(flow: Workflow, load: Node) -> Output:
     words = prompt(flow, load, "a carrot on a blue background", "The thing")
     start = empty(flow, load)
     carrot = decode(flow, load, sampler(flow, load, words, start[0], seed=1))
-    ground = flow.add("EmptyImage", "Ground", width=SHARE, height=SHARE, batch_size=1, color=BLUE)
+    ground = flow.add("EmptyImage", "Background", width=SHARE, height=SHARE, batch_size=1, color=BLUE)
     dot = flow.add("EmptyImage", "Dot", width=DOT, height=DOT, batch_size=1, color=WHITE)
     at = {"x": (SHARE - DOT) // 2, "y": (SHARE - DOT) // 2, "resize_source": False}
     dots = flow.add("ImageCompositeMasked", "One dot", below=True, destination=ground[0], source=dot[0], **at)
@@ -99,7 +99,7 @@ def dotted_carrot(flow: Workflow, load: Node) -> Output:
     blue = flow.add("ImageToMask", "Blue", image=carrot[0], channel="blue")
     around = flow.add("ThresholdMask", "Where it is blue", below=True, mask=blue[0], value=0.5)
     wires = {"destination": carrot[0], "source": dots[0], "mask": around[0]}
-    return flow.add("ImageCompositeMasked", "Dots as the ground", **wires, x=0, y=0, resize_source=False)[0]
+    return flow.add("ImageCompositeMasked", "Dots as background", **wires, x=0, y=0, resize_source=False)[0]
 
 
 STYLES = (train_a_style, use_a_style)

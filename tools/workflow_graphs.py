@@ -19,18 +19,18 @@ SETTINGS = {
     if "default" in entry and entry["name"] != "seed"
 }
 REPLACE = (
-    "The picture is drawn in the upper frame, so that nothing has to be downloaded. "
-    "To work on your own picture, put a **Load Image** node in its place."
+    "The upper frame generates the input image, so that nothing has to be downloaded. To edit "
+    "your own image, replace it with a **Load Image** node."
 )
 # Stands at the end of every note. `properties.models` of the loader would not do: ComfyUI's dialog for missing models
 # fetches single files, and a checkpoint is a folder.
 WEIGHTS = (
     "\n\n### The real weights\n\n"
-    "The embedded model needs no download, but it knows only 172 things. For photographs and everything else get "
-    "[amused-512](https://huggingface.co/amused/amused-512) or [amused-256](https://huggingface.co/amused/amused-256): "
-    "in ComfyUI's folder run\n\n"
+    "The embedded model needs no download, but it knows only 172 things. For photographs and everything "
+    "else, get [amused-512](https://huggingface.co/amused/amused-512) or "
+    "[amused-256](https://huggingface.co/amused/amused-256): in ComfyUI's folder, run\n\n"
     "    hf download amused/amused-512 --local-dir models/amused/amused-512\n\n"
-    "(`pip install huggingface_hub` brings `hf`), then press R and choose it in **Load aMUSEd**."
+    "(`pip install huggingface_hub` installs `hf`), then press R and select it in **Load aMUSEd**."
 )
 
 
@@ -67,11 +67,11 @@ def save(flow: Workflow, image: Output, name: str, title: str | None = None) -> 
 
 def drawn_picture(flow: Workflow, load: Node, text: str, seed: int) -> Node:
     """The picture that an editing workflow starts from, in a frame of its own."""
-    words = prompt(flow, load, text, "What the first picture shows")
+    words = prompt(flow, load, text, "Prompt of the input image")
     start = empty(flow, load)
     drawn = sampler(flow, load, words, start[0], seed)
     picture = decode(flow, load, drawn)
-    flow.frame("The picture to change", words, start, drawn, picture)
+    flow.frame("The image to edit", words, start, drawn, picture)
     return picture
 
 
@@ -79,10 +79,11 @@ def text_to_image() -> Workflow:
     """A prompt to a picture."""
     flow = Workflow(
         "text_to_image",
-        "## Text to image\n\n"
-        "The embedded model draws 172 things on ten background colours, large, in a corner, or two together: "
+        "## Text-to-image\n\n"
+        "The embedded model generates 172 things on ten background colours, large, in a corner, or two together: "
         "*a red apple on a blue background*, *a cat in the top left corner*, *a fox left of an owl on pink*.\n\n"
-        "The sampler's `cfg` of 0 is the model's own recommendation, and a width and height of 0 its own size.",
+        "A `cfg` of 0 in the sampler selects the model's recommended value, and a width and height of 0 its "
+        "native size.",
     )
     load = loader(flow)
     words = prompt(flow, load, "a red apple on a blue background")
@@ -96,15 +97,15 @@ def image_to_image() -> Workflow:
     """A picture and a prompt to a changed picture."""
     flow = Workflow(
         "image_to_image",
-        "## Image to image\n\n"
-        "Masks a part of the picture's tokens again and draws them anew after another prompt. "
-        "`denoise` says how much: low keeps nearly everything, 1 ignores the picture.\n\n" + REPLACE,
+        "## Image-to-image\n\n"
+        "Masks a part of the image's tokens and regenerates them with another prompt. `denoise` sets how many: a "
+        "low value keeps nearly everything, 1 ignores the image.\n\n" + REPLACE,
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a red apple on a white background", seed=1)
     save(flow, picture[0], "amused/image_to_image_before", "Before")
     flow.row()
-    words = prompt(flow, load, "a strawberry on a white background", "What it becomes")
+    words = prompt(flow, load, "a strawberry on a white background", "Target prompt")
     tokens = flow.add("AmusedVQEncode", pixels=picture[0], vae=load[2], sides="crop", tile_size=0)
     changed = sampler(flow, load, words, tokens[0], seed=2, denoise=0.7)
     save(flow, decode(flow, load, changed)[0], "amused/image_to_image", "After")
@@ -115,10 +116,10 @@ def inpaint() -> Workflow:
     """A masked part of a picture drawn anew."""
     flow = Workflow(
         "inpaint",
-        "## Inpaint\n\n"
-        "Draws only what lies under the mask. **aMUSEd inpaint mask** widens any stroke to whole tokens; "
-        "**aMUSEd inpaint composite** puts the original pixels back everywhere else.\n\n"
-        "The mask here is a rectangle from stock mask nodes. With **Load Image** use the mask editor instead.\n\n"
+        "## Inpainting\n\n"
+        "Regenerates only the masked area. **aMUSEd inpaint mask** expands the mask to whole tokens; **aMUSEd "
+        "inpaint composite** restores the original pixels everywhere else.\n\n"
+        "The mask here is a rectangle from stock mask nodes. With **Load Image**, use the mask editor instead.\n\n"
         + REPLACE,
     )
     load = loader(flow)
@@ -128,9 +129,9 @@ def inpaint() -> Workflow:
     nothing = flow.add("SolidMask", "Nothing masked", value=0.0, width=128, height=128)
     patch = flow.add("SolidMask", "The right half", value=1.0, width=64, height=128)
     mask = flow.add(
-        "MaskComposite", "Where to draw", destination=nothing[0], source=patch[0], x=64, y=0, operation="add"
+        "MaskComposite", "Area to regenerate", destination=nothing[0], source=patch[0], x=64, y=0, operation="add"
     )
-    words = prompt(flow, load, "a panda on a yellow background", "What the part shows")
+    words = prompt(flow, load, "a panda on a yellow background", "Prompt for the area")
     hole = flow.add(
         "AmusedInpaintMask",
         pixels=picture[0],
@@ -151,10 +152,10 @@ def outpaint() -> Workflow:
     """Half a picture continued beyond its edge."""
     flow = Workflow(
         "outpaint",
-        "## Outpaint\n\n"
-        "The stock **Pad Image for Outpainting** makes room and a mask; the model draws what belongs there. "
-        "The right half of the first picture is cut off, so you can see it come back; its numbers are pixels, "
-        "so multiply them by 4 with amused-512.\n\n" + REPLACE,
+        "## Outpainting\n\n"
+        "The stock **Pad Image for Outpainting** adds space and a mask; the model generates what belongs there. "
+        "The right half of the input image is cut off, so you can see the model restore it. The numbers are in "
+        "pixels: multiply them by 4 for amused-512.\n\n" + REPLACE,
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a clock on a green background", seed=1)
@@ -163,7 +164,7 @@ def outpaint() -> Workflow:
     flow.row()
     room = {"left": 0, "top": 0, "right": 64, "bottom": 0, "feathering": 0}
     padded = flow.add("ImagePadForOutpaint", image=half[0], **room)
-    words = prompt(flow, load, "a clock on a green background", "What the whole picture shows")
+    words = prompt(flow, load, "a clock on a green background", "Prompt of the whole image")
     hole = flow.add(
         "AmusedInpaintMask",
         pixels=padded[0],
@@ -185,14 +186,14 @@ def regional_prompts() -> Workflow:
     flow = Workflow(
         "regional_prompts",
         "## Regional prompts\n\n"
-        "Each prompt holds for its own half: the stock **Conditioning (Set Mask)** and **Conditioning (Combine)** "
-        "work as with every native model. The masks are half of the picture each.",
+        "Each prompt applies to one half of the image: the stock **Conditioning (Set Mask)** and **Conditioning "
+        "(Combine)** work as with every native model. Each mask covers half of the image.",
     )
     load = loader(flow)
     left = prompt(flow, load, "a cat on a yellow background", "Left half")
     right = prompt(flow, load, "a dog on a blue background", "Right half")
     black = flow.add("SolidMask", "Nothing", value=0.0, width=128, height=128)
-    white = flow.add("SolidMask", "Half a picture", value=1.0, width=64, height=128)
+    white = flow.add("SolidMask", "Half an image", value=1.0, width=64, height=128)
     halves = []
     for words, x, side in ((left, 0, "left"), (right, 64, "right")):
         mask = flow.add(
@@ -227,17 +228,17 @@ def batch_of_variations() -> Workflow:
     flow = Workflow(
         "batch_of_variations",
         "## A batch of variations\n\n"
-        "Six variations of one picture at once: the stock **Repeat Latent Batch** copies its tokens, and the sampler "
-        "draws other ones of them anew in each copy (`denoise` says how many).\n\n"
-        "With the seeding *per_image* picture i has seed + i and is the same alone: to get the third one again, "
+        "Six variations of one image at once: the stock **Repeat Latent Batch** copies its tokens, and the "
+        "sampler regenerates different ones in each copy (`denoise` sets how many).\n\n"
+        "With *per_image* seeding, image i uses seed + i and is the same alone: to reproduce the third image, "
         "set the amount to 1 and add 2 to the seed.\n\n"
-        "A prompt alone varies little here, since the embedded model knows one picture of each thing. With "
-        "amused-256 or amused-512 a `batch_size` in **aMUSEd empty latent** is enough.\n\n" + REPLACE,
+        "A prompt alone gives little variation here, since the embedded model knows only one image of each "
+        "thing. With amused-256 or amused-512, a `batch_size` in **aMUSEd empty latent** is enough.\n\n" + REPLACE,
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a red apple on a white background", seed=1)
     flow.row()
-    words = prompt(flow, load, "a strawberry on a white background", "What the variations show")
+    words = prompt(flow, load, "a strawberry on a white background", "Prompt of the variations")
     tokens = flow.add("AmusedVQEncode", pixels=picture[0], vae=load[2], sides="crop", tile_size=0)
     copies = flow.add("RepeatLatentBatch", samples=tokens[0], amount=6)
     drawn = sampler(flow, load, words, copies[0], seed=100, denoise=0.5)
@@ -250,12 +251,14 @@ def seeing_inside() -> Workflow:
     flow = Workflow(
         "seeing_inside",
         "## Seeing inside\n\n"
-        "**aMUSEd trace** draws what **aMUSEd sampler** would, and records the run. From the record come:\n"
-        "- a film of the steps, undecided tokens under grey squares,\n"
-        "- when each token was decided (`order`) and how open everything was at the first step (`entropy`),\n"
-        "- which parts looked at a word of the prompt: change the `word` to *blue*,\n"
-        "- the numbers of the tokens themselves.\n\n"
-        "Changing a map does not draw the picture again.",
+        "**aMUSEd trace** generates the same image as **aMUSEd sampler** and records the run. The record is "
+        "shown as:\n"
+        "- an animation of the steps, with masked tokens under grey squares,\n"
+        "- maps of when each token was unmasked (`order`) and how uncertain the model was at the first step "
+        "(`entropy`),\n"
+        "- the attention of each part of the image to a word of the prompt: try *blue* as the `word`,\n"
+        "- the ids of the tokens.\n\n"
+        "Changing a map does not generate the image again.",
     )
     load = loader(flow)
     words = prompt(flow, load, "a red apple on a blue background")
@@ -263,16 +266,16 @@ def seeing_inside() -> Workflow:
     sockets = {"model": load[0], "positive": words[0], "negative": words[1], "latent_image": start[0]}
     run = flow.add("AmusedTrace", seed=1, **sockets, **SETTINGS)
     picture = decode(flow, load, run)
-    save(flow, picture[0], "amused/picture", "The picture")
+    save(flow, picture[0], "amused/picture", "The image")
     flow.row(chains=True)
     seen, look = {"trace": run[1], "vae": load[2]}, {"opacity": 0.7, "legend": True}
     steps = flow.add("AmusedTraceFrames", **seen, undecided="guess")
     film = {"fps": 3.0, "lossless": False, "quality": 90, "method": "default"}
-    flow.add("SaveAnimatedWEBP", "Film", images=steps[0], filename_prefix="amused/steps", **film)
-    for kind, step, title in (("order", 0, "Decided when"), ("entropy", 1, "How open at first")):
+    flow.add("SaveAnimatedWEBP", "Animation", images=steps[0], filename_prefix="amused/steps", **film)
+    for kind, step, title in (("order", 0, "Unmasking order"), ("entropy", 1, "Entropy at first")):
         shown = flow.add("AmusedTraceMap", title, **seen, kind=kind, step=step, **look)
         save(flow, shown[0], f"amused/{kind}")
-    apple = flow.add("AmusedWordAttention", "Who looks at the word", **seen, word="apple", step=0, **look)
+    apple = flow.add("AmusedWordAttention", "Attention to the word", **seen, word="apple", step=0, **look)
     save(flow, apple[0], "amused/word")
     grid = flow.add("AmusedTokenGrid", samples=run[0], image=picture[0], ids=True)
     save(flow, grid[0], "amused/tokens")
