@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Locator, Page
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "output" / "browser"
+# Milliseconds to wait for anything; a busy machine needs many.
+PATIENCE = 120_000
 # The frontend asks the registry about every node; here it cannot.
 REGISTRY = "https://api.comfy.org/"
 # What the server reports while it runs.
@@ -74,6 +76,14 @@ OVERLAPPING = """
     a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom).map(([other]) => [title, other]));
 }
 """
+# Whether a text field has the keyboard, within three seconds.
+TYPING = """
+async () => {
+  const end = performance.now() + 3000;
+  while (!document.activeElement.matches('input') && performance.now() < end) await new Promise(requestAnimationFrame);
+  return document.activeElement.matches('input');
+}
+"""
 CHANGE = """
 ([type, name, value]) => {
   app.graph.nodes.find(node => node.type === type).widgets.find(widget => widget.name === name).value = value;
@@ -104,7 +114,7 @@ class Visit:
     def at(self, page: Page) -> Visit:
         """Begins on `page`."""
         self.page = page
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         page.evaluate(RECORD)
         return self
 
@@ -152,10 +162,12 @@ class Visit:
 
     def search(self, words: str) -> Locator:
         """Searches the nodes, from a double click on the canvas; returns what is listed, which changes for a moment."""
-        # Two clicks in the same tenth of a millisecond are no double click to the canvas.
-        self.page.mouse.dblclick(800, 500, delay=20)
-        # Until the box is there, letters are shortcuts: "m" opens a panel.
-        self.page.wait_for_function("() => document.activeElement.matches('input')")
+        # Two clicks in the same tenth of a millisecond are no double click to the canvas, nor are two far apart, as a
+        # busy machine may make them. Until the box is there, letters are shortcuts: "m" opens a panel.
+        for _ in range(20):
+            self.page.mouse.dblclick(800, 500, delay=20)
+            if self.page.evaluate(TYPING):
+                break
         self.page.keyboard.type(words)
         return self.page.get_by_role("option")
 
@@ -197,7 +209,7 @@ class Visit:
 
     def finish(self) -> str:
         """Waits for the end of the run and returns how it ended."""
-        self.page.wait_for_function("() => run.ended", timeout=120_000)
+        self.page.wait_for_function("() => run.ended")
         return self.page.evaluate("run.ended")
 
     def look(self, node: str, step: int = 0) -> tuple[np.ndarray, dict[str, Any]]:
@@ -234,5 +246,6 @@ class Visit:
         """Waits until all elements are on the screen, none cut by its surroundings."""
         from playwright.sync_api import expect
 
+        parts.first.wait_for()
         for part in parts.all():
-            expect(part).to_be_in_viewport(ratio=0.99)
+            expect(part).to_be_in_viewport(ratio=0.99, timeout=PATIENCE)
