@@ -59,4 +59,4 @@ def test_names_and_help_are_arabic(arabic: Visit) -> None:
     page = arabic.help(heading("AmusedSampler", "ar"))
     arabic.keep("arabic")
     assert page.evaluate("page => getComputedStyle(page).direction") == "rtl"
-    assert "ترسم الصورة" in page.inner_text()
+    assert "تولّد الصورة" in page.inner_text()
