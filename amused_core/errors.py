@@ -1,5 +1,14 @@
 """The errors this package raises for refused input: all are `ValueError`s with one clear sentence."""
 
+from __future__ import annotations
+
+from typing import Any
+
+# The most characters of a value that a sentence quotes.
+QUOTED = 80
+# Numbers of more bits are not written out, which takes long, and Python refuses from 4,300 digits on.
+_BITS = 256
+
 
 class AmusedError(ValueError):
     """Refused input: the message quotes the value and says what is allowed."""
@@ -11,3 +20,25 @@ class CheckpointError(AmusedError):
 
 class AttentionError(AmusedError):
     """An attention backend that is unknown, not installed, or has no kernel for the device."""
+
+
+def quoted(value: Any) -> str:
+    """A value as a sentence quotes it: on one line, of at most 80 characters, whatever it is."""
+    text = " ".join(_describe(value).split())
+    return text if len(text) <= QUOTED else f"{text[: QUOTED - 4]} ..."
+
+
+def _describe(value: Any) -> str:
+    kind = type(value)
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        return f"a whole number of {value.bit_length()} bits"
+    if isinstance(value, (str, bytes)):
+        return repr(value[:QUOTED])
+    if kind in (list, tuple) and len(value) > QUOTED:
+        return f"a {kind.__name__} of {len(value)} items"
+    if shape := getattr(value, "shape", None) if kind.__module__ in ("numpy", "torch") else None:
+        return f"a {kind.__name__} of the shape {tuple(shape)}"
+    try:
+        return repr(value)
+    except Exception:  # what another package's class does is its own
+        return f"a {kind.__name__}"
