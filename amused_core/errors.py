@@ -6,6 +6,7 @@ from typing import Any
 
 # The most characters of a value that a sentence quotes.
 QUOTED = 80
+MAX_PATH = 255
 # Numbers of more bits are not written out, which takes long, and Python refuses from 4,300 digits on.
 _BITS = 256
 
@@ -24,8 +25,17 @@ class AttentionError(AmusedError):
 
 def quoted(value: Any) -> str:
     """A value as a sentence quotes it: on one line, of at most 80 characters, whatever it is."""
-    text = " ".join(_describe(value).split())
+    try:
+        text = " ".join(_describe(value).split())
+    except Exception:  # what another package's class does is its own
+        text = f"a {type(value).__name__}"
     return text if len(text) <= QUOTED else f"{text[: QUOTED - 4]} ..."
+
+
+def quoted_path(path: object) -> str:
+    """A path as a sentence quotes it: whole, unless it is longer than a file's name may be."""
+    text = str(path)
+    return repr(text) if len(text) <= MAX_PATH else quoted(text)
 
 
 def _describe(value: Any) -> str:
@@ -38,7 +48,4 @@ def _describe(value: Any) -> str:
         return f"a {kind.__name__} of {len(value)} items"
     if shape := getattr(value, "shape", None) if kind.__module__ in ("numpy", "torch") else None:
         return f"a {kind.__name__} of the shape {tuple(shape)}"
-    try:
-        return repr(value)
-    except Exception:  # what another package's class does is its own
-        return f"a {kind.__name__}"
+    return repr(value)

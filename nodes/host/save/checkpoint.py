@@ -100,9 +100,9 @@ def save_model(
         raise AmusedError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}.")
 
     def write(path: Path) -> None:
+        checkpoint = Checkpoint(path, GraphSource(model, clip, vae, path.name.removesuffix(ENDING).rstrip("_")))
         # As ComfyUI's own nodes do it: the weights are patched in place, and are what a sampler would compute with.
         comfy.model_management.load_models_gpu([model, clip.patcher], force_patch_weights=True)
-        checkpoint = Checkpoint(path, GraphSource(model, clip, vae, path.name.removesuffix(ENDING).rstrip("_")))
         if layout == ONE_FILE:
             write_checkpoint(path, checkpoint, DTYPES[dtype], _graph(prompt, more), overwrite=False)
         else:
