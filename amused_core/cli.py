@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"amused: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"amused: {error.strerror or error}: {error.filename}", file=sys.stderr)
+        place = "" if error.filename is None else f": {error.filename}"
+        print(f"amused: {error.strerror or error}{place}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("amused: stopped.", file=sys.stderr)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from .errors import AmusedError
+from .errors import AmusedError, quoted
 from .images.sizes import nearest
 from .sampling.randomness import MAX_SEED
 
 MAX_BATCH = 4096
 MAX_SIDE = 16384
-INTEGERS = (int, np.integer)
-NUMBERS = (int, float, np.integer, np.floating)
 
 
 def texts(value: str | Sequence[str], name: str) -> list[str]:
     """A prompt or several -> a list of at least one string."""
     items = [value] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
+    if len(items) > MAX_BATCH:
+        raise AmusedError(f"{name} has {len(items)} items; allowed are at most {MAX_BATCH}.")
     if not items or not all(isinstance(item, str) for item in items):
-        raise AmusedError(f"{name} is {value!r}; allowed are a string or a list of strings that is not empty.")
+        raise AmusedError(f"{name} is {quoted(value)}; allowed are a string or a list of strings that is not empty.")
     # Broken UTF-8 from a command line arrives as lone surrogates, which no tokenizer takes.
     return [item.encode("utf-8", "replace").decode("utf-8") for item in items]
 
@@ -30,7 +32,9 @@ def texts(value: str | Sequence[str], name: str) -> list[str]:
 def seeds(value: int | Sequence[int]) -> list[int]:
     """A seed or several -> a list, each 0 to 2**64 - 1."""
     several = isinstance(value, (list, tuple, range)) or (isinstance(value, np.ndarray) and value.ndim == 1)
-    items = list(value) if several else [value]
+    items = list(islice(value, MAX_BATCH + 1)) if several else [value]
+    if len(items) > MAX_BATCH:
+        raise AmusedError(f"seed has more than {MAX_BATCH} items; allowed are at most as many.")
     if not items:
         raise AmusedError("seed is an empty list; allowed are a whole number or a list of them.")
     return [whole(item, "seed", 0, MAX_SEED) for item in items]
@@ -47,46 +51,66 @@ def batch_size(counts: dict[str, int], wanted: int) -> int:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a Python or NumPy number; True and False are not."""
-    return isinstance(value, NUMBERS) and not isinstance(value, bool)
+    """Whether `value` is a Python or NumPy number; True, False and spans of time are not."""
+    return is_whole(value) or isinstance(value, (float, np.floating))
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a whole number of Python or NumPy; True, False and spans of time are not."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
 def number(value: float, name: str, low: float, high: float, above: bool = False) -> float:
     """`value` as a float within `low`..`high`; with `above`, more than `low`."""
     if not is_number(value) or not low <= value <= high or (above and value == low):
         allowed = f"above {low:g} up to {high:g}" if above else f"from {low:g} to {high:g}"
-        raise AmusedError(f"{name} is {value!r}; allowed are numbers {allowed}.")
+        raise AmusedError(f"{name} is {quoted(value)}; allowed are numbers {allowed}.")
     return float(value)
 
 
 def whole(value: int, name: str, low: int, high: int) -> int:
     """`value` as an int within `low`..`high`."""
-    if isinstance(value, bool) or not isinstance(value, INTEGERS) or not low <= value <= high:
-        raise AmusedError(f"{name} is {value!r}; allowed are whole numbers from {low} to {high}.")
+    if not is_whole(value) or not low <= value <= high:
+        raise AmusedError(f"{name} is {quoted(value)}; allowed are whole numbers from {low} to {high}.")
     return int(value)
 
 
 def choice(value: str, name: str, names: Sequence[str]) -> str:
     """`value`, one of `names`."""
     if not isinstance(value, str) or value not in names:
-        raise AmusedError(f"{name} is {value!r}; allowed are {', '.join(names)}.")
+        raise AmusedError(f"{name} is {quoted(value)}; allowed are {', '.join(names)}.")
     return value
 
 
 def flag(value: bool, name: str) -> bool:
     """`value`, True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise AmusedError(f"{name} is {value!r}; allowed are True and False.")
+        raise AmusedError(f"{name} is {quoted(value)}; allowed are True and False.")
     return bool(value)
+
+
+def function(value: Any, name: str) -> Any:
+    """`value`, something that can be called, or None."""
+    if value is not None and not callable(value):
+        raise AmusedError(f"{name} is {quoted(value)}; allowed are a function, or None.")
+    return value
+
+
+def dense(value: Tensor, name: str) -> Tensor:
+    """`value`, a tensor of plain numbers that are there."""
+    odd = value.is_nested or value.layout is not torch.strided or value.is_meta or value.is_quantized
+    if odd or value.is_complex():
+        raise AmusedError(f"{name} is {quoted(value)}; allowed are dense tensors of plain numbers.")
+    return value
 
 
 def side(value: int, name: str, factor: int) -> int:
     """A picture's width or height in pixels: a positive multiple of `factor`."""
-    fits = isinstance(value, INTEGERS) and not isinstance(value, bool) and factor <= value <= MAX_SIDE
+    fits = is_whole(value) and factor <= value <= MAX_SIDE
     if not fits or value % factor:
         near = f" (nearest: {nearest(value, factor)})" if fits else ""
         raise AmusedError(
-            f"{name} is {value!r}; allowed are multiples of {factor} pixels from {factor} to {MAX_SIDE}{near}."
+            f"{name} is {quoted(value)}; allowed are multiples of {factor} pixels from {factor} to {MAX_SIDE}{near}."
         )
     return int(value)
 

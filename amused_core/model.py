@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import inputs
 from .checkpoint import Checkpoint, open_checkpoint, save_checkpoint
-from .errors import AmusedError
+from .errors import AmusedError, quoted
 from .images.composite import composite
 from .images.masks import cells_to_mask
 from .loading import build_text, build_transformer, build_vq
@@ -61,7 +61,7 @@ def load_model(
     path: str | Path | None = None,
     variant: str | None = None,
     dtype: str = "auto",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     attention: str = "auto",
     mmap: bool = False,
 ) -> AmusedModel:
@@ -83,8 +83,8 @@ def load_model(
         AttentionError: `attention` cannot run.
         AmusedError: unknown `dtype` or `device`.
     """
-    own_dtype = _dtype(dtype)
-    where = _device(str(device))
+    own_dtype, mmap = _dtype(dtype), inputs.flag(mmap, "mmap")
+    where = _device(device)
     checkpoint = open_checkpoint(path, variant, mmap)
     attend = choose_attention(attention, where)
     compute = own_dtype or (_cpu_dtype(checkpoint) if where.type == "cpu" else None)
@@ -235,7 +235,12 @@ class AmusedModel:
             fast=fast,
             settings={**named, **settings},
         )
-        return self.run(request, on_step, on_attention, inputs.flag(reuse, "reuse"))
+        return self.run(
+            request,
+            inputs.function(on_step, "on_step"),
+            inputs.function(on_attention, "on_attention"),
+            inputs.flag(reuse, "reuse"),
+        )
 
     def request(self, **arguments: Any) -> Request:
         """The arguments of `generate`, checked and with every default filled in; `settings` is a dict here."""
@@ -317,7 +322,7 @@ class AmusedModel:
 
 def _dtype(name: str) -> torch.dtype | None:
     if not isinstance(name, str) or name not in DTYPES:
-        raise AmusedError(f"dtype is {name!r}; allowed are {', '.join(DTYPES)}.")
+        raise AmusedError(f"dtype is {quoted(name)}; allowed are {', '.join(DTYPES)}.")
     return DTYPES[name]
 
 
@@ -329,13 +334,14 @@ def _cpu_dtype(checkpoint: Checkpoint) -> torch.dtype:
     return torch.bfloat16 if halves and large and bf16_pays() else torch.float32
 
 
-def _device(name: str) -> torch.device:
+def _device(device: str | torch.device) -> torch.device:
+    name = str(device) if isinstance(device, (str, torch.device)) else ""
     if name == "auto":
         mps = torch.backends.mps.is_available()
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
     if name.split(":")[0] not in DEVICES:
-        raise AmusedError(f"device is {name!r}; allowed are {', '.join(DEVICES)}.")
+        raise AmusedError(f"device is {quoted(device)}; allowed are {', '.join(DEVICES)}.")
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise AmusedError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        raise AmusedError(f"device {quoted(name)} cannot be used here: {str(error).splitlines()[0]}") from error

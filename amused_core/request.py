@@ -141,7 +141,7 @@ def _pictures(
     batch = pixels.images(image, factor)
     own = (batch.shape[1], batch.shape[2])
     for name, asked, size in (("width", width, own[1]), ("height", height, own[0])):
-        if asked is not None and asked != size:
+        if asked is not None and inputs.side(asked, name, factor) != size:
             raise AmusedError(f"{name} is {asked} but the image's is {size}; with an image leave {name} out.")
     return batch, None if mask is None else pixels.masks(mask, own, factor)
 

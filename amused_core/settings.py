@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .errors import AmusedError
+from .errors import AmusedError, quoted
 from .sampling.guidance import CFG_SCHEDULES
 from .sampling.rules import RULES
 from .sampling.schedule import MAX_STEPS, SCHEDULES
@@ -108,7 +108,7 @@ def check_settings(settings: Mapping[str, Any], codebook_size: int) -> dict[str,
     """
     unknown = [name for name in settings if name not in VALUES]
     if unknown:
-        raise AmusedError(f"The setting {unknown[0]!r} is unknown; allowed are {', '.join(VALUES)}.")
+        raise AmusedError(f"The setting {quoted(unknown[0])} is unknown; allowed are {', '.join(VALUES)}.")
     return {name: VALUES[name].check(value, name, codebook_size) for name, value in settings.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import inputs
-from .errors import AmusedError
+from .errors import AmusedError, quoted
 
 
 class Value(Protocol):
@@ -83,10 +83,10 @@ class NumberPair:
 
     def check(self, value: Any, name: str, codebook_size: int) -> tuple[float, float]:
         """See `Value`."""
-        several = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1
+        several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1)
         pair = tuple(value) if several else (value, self.second)
         if len(pair) != 2:
-            raise AmusedError(f"{name} is {value!r}; allowed are one number or a pair of them.")
+            raise AmusedError(f"{name} is {quoted(value)}; allowed are one number or a pair of them.")
         first, second = (inputs.number(item, name, self.low, self.high) for item in pair)
         return first, second
 
@@ -104,7 +104,7 @@ class Interval:
         pair = tuple(value) if isinstance(value, (list, tuple)) else ()
         numbers = len(pair) == 2 and all(inputs.is_number(share) for share in pair)
         if not numbers or not 0 <= pair[0] < pair[1] <= 1:
-            raise AmusedError(f"{name} is {value!r}; allowed are two numbers with 0 <= first < second <= 1.")
+            raise AmusedError(f"{name} is {quoted(value)}; allowed are two numbers with 0 <= first < second <= 1.")
         return float(pair[0]), float(pair[1])
 
     def option(self, several: bool) -> dict[str, Any]:

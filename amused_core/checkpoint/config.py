@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from ..sampling.schedule import SCHEDULES
 
 
@@ -24,11 +24,13 @@ def read_scheduler(config: Mapping[str, Any], transformer: Any) -> tuple[int, st
     whole = isinstance(mask_token_id, int) and not isinstance(mask_token_id, bool)
     if not whole or not transformer.codebook_size <= mask_token_id < transformer.vocab_size:
         raise CheckpointError(
-            f"The scheduler's mask_token_id is {mask_token_id!r}; allowed are {transformer.codebook_size} to "
+            f"The scheduler's mask_token_id is {quoted(mask_token_id)}; allowed are {transformer.codebook_size} to "
             f"{transformer.vocab_size - 1}, the ids above the transformer's codebook."
         )
     if schedule not in SCHEDULES:
-        raise CheckpointError(f"The scheduler's masking_schedule is {schedule!r}; allowed are {', '.join(SCHEDULES)}.")
+        raise CheckpointError(
+            f"The scheduler's masking_schedule is {quoted(schedule)}; allowed are {', '.join(SCHEDULES)}."
+        )
     return mask_token_id, schedule
 
 
@@ -36,7 +38,9 @@ def read_factor(vqvae: Mapping[str, Any]) -> int:
     """Pixels per side of a token's cell, from a `VQModel`'s config: one halving between two blocks."""
     blocks = vqvae.get("block_out_channels")
     if not isinstance(blocks, (list, tuple)) or not blocks:
-        raise CheckpointError(f"The vqvae's block_out_channels is {blocks!r}; it must be a list of channel counts.")
+        raise CheckpointError(
+            f"The vqvae's block_out_channels is {quoted(blocks)}; it must be a list of channel counts."
+        )
     return 2 ** (len(blocks) - 1)
 
 
@@ -49,4 +53,4 @@ def check_fit(transformer: Any, vqvae: Mapping[str, Any], text: Mapping[str, Any
     ):
         wanted = getattr(transformer, ours)
         if found != wanted:
-            raise CheckpointError(f"The {theirs} is {found!r}, but the transformer's {ours} is {wanted}.")
+            raise CheckpointError(f"The {theirs} is {quoted(found)}, but the transformer's {ours} is {wanted}.")

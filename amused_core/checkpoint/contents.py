@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import inputs
-from ..errors import AmusedError, CheckpointError
+from ..errors import AmusedError, CheckpointError, quoted
 from ..families import family_of
 from ..settings import VALUES, Recommended, check_settings
 from .config import check_fit, read_factor, read_scheduler
@@ -56,7 +56,9 @@ class Checkpoint:
         for part, expected in self.family.classes.items():
             name = self.config(part).get("_class_name")
             if name != expected:
-                raise CheckpointError(f"{path}: the {part} is a {name!r}, but {self.family.name} needs {expected!r}.")
+                raise CheckpointError(
+                    f"{path}: the {part} is a {quoted(name)}, but {self.family.name} needs {expected!r}."
+                )
         self.transformer_config = self.family.read_config(self.config("transformer"))
         self.mask_token_id, self.schedule = read_scheduler(self.config("scheduler"), self.transformer_config)
         self.factor = read_factor(self.config("vqvae"))

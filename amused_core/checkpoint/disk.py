@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted, quoted_path
 from ..families import FAMILIES
 from ..files.reading import read_json
 from ..files.tensors import ENDING, TensorFile, read_header
@@ -17,6 +18,8 @@ from .graph_file import MARKS, Base, GraphFile, is_graph_file
 from .single_file import METADATA_KEY, FileSource, write_checkpoint
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
+# A part of a file's name.
+VARIANT = re.compile(r"[\w.-]{1,64}")
 # Of files that this package never writes: such a name is no folder's.
 OTHER_ENDINGS = (".bin", ".ckpt", ".gguf", ".pt", ".pth")
 
@@ -37,17 +40,20 @@ def open_checkpoint(
         CheckpointError: nothing there, another kind of model, or unreadable files.
     """
     allowed = "allowed are a diffusers folder or a .safetensors file."
+    if variant is not None and not (isinstance(variant, str) and VARIANT.fullmatch(variant)):
+        raise CheckpointError(f"variant is {quoted(variant)}; allowed are a name such as 'fp16', or None.")
     if path is not None and not (isinstance(path, (str, Path)) and str(path)):
-        raise CheckpointError(f"The model's path is {path!r}; {allowed}")
+        raise CheckpointError(f"The model's path is {quoted(path)}; {allowed}")
     try:
         place = EMBEDDED if path is None else Path(path).expanduser()
         is_folder, is_file = place.is_dir(), place.is_file()
     except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"No model at {str(path)!r} ({error}); {allowed}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"No model at {quoted_path(path)} ({reason}); {allowed}") from error
     if is_folder:
         return Checkpoint(place, FolderSource(place, variant, mmap))
     if not is_file:
-        raise CheckpointError(f"No model at {str(place)!r}; {allowed}")
+        raise CheckpointError(f"No model at {quoted_path(place)}; {allowed}")
     if variant is not None:
         raise CheckpointError(f"variant {variant!r} is for folders, but {str(place)!r} is a file.")
     source = GraphFile(place, base, mmap) if is_graph_file(place) else FileSource(place, mmap)

@@ -89,14 +89,14 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
 
     Raises:
         CheckpointError: there is something at `path`, the weights are no numbers, or the tokenizer is not CLIP's kind.
-        AmusedError: the folder cannot be written.
+        AmusedError: the folder cannot be written; `TakenError` where something is at `path` only since this began.
     """
     from safetensors.torch import save_file
 
     path = Path(path)
     if path.exists():
         raise CheckpointError(f"{str(path)!r} is there already; a folder is only written under a new name.")
-    with beside(path) as partial:
+    with beside(path, overwrite=False) as partial:
         for part, file in CONFIGS.items():
             config = checkpoint.config(part)
             if part in WEIGHTS:

@@ -67,6 +67,7 @@ def write_checkpoint(
     checkpoint: Checkpoint,
     dtype: torch.dtype | None = None,
     metadata: Mapping[str, str] | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Writes a whole checkpoint as one `.safetensors` file, configs and tokenizer in its metadata.
 
@@ -75,6 +76,7 @@ def write_checkpoint(
         checkpoint: the checkpoint to copy.
         dtype: cast floating-point weights to it; None keeps each as it is.
         metadata: more entries for the file's metadata.
+        overwrite: False: a file that is there stays, and `TakenError` is raised.
 
     Raises:
         CheckpointError: another ending, or weights that are no numbers.
@@ -89,7 +91,7 @@ def write_checkpoint(
     about: dict[str, Any] = {part: checkpoint.config(part) for part in CONFIGS}
     about["extra"] = {**checkpoint.extra(), "name": checkpoint.name}
     about["tokenizer"] = describe_tokenizer(checkpoint.tokenizer())
-    with beside(path) as partial:
+    with beside(path, overwrite) as partial:
         save_file(tensors, partial, metadata={**(metadata or {}), "format": "pt", METADATA_KEY: json.dumps(about)})
 
 

@@ -1,6 +1,6 @@
 """The families of models that the pack runs; another one is a record in `FAMILIES`."""
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, quoted
 from .amused import AMUSED
 from .family import Family
 
@@ -16,7 +16,9 @@ def family_of(class_name: object) -> Family:
     """
     family = FAMILIES.get(class_name) if isinstance(class_name, str) else None
     if family is None:
-        raise CheckpointError(f"The transformer is a {class_name!r}; allowed are {', '.join(map(repr, FAMILIES))}.")
+        raise CheckpointError(
+            f"The transformer is a {quoted(class_name)}; allowed are {', '.join(map(repr, FAMILIES))}."
+        )
     return family
 
 

@@ -15,13 +15,9 @@ UNDECIDED = -1
 FORMAT = "it must hold whole numbers in the shape [batch, height, width]"
 
 
-def save_tokens(tokens: Tensor, path: Path) -> Path:
-    """Writes tokens int64 [B,h,w]; cells that are not decided hold -1.
-
-    Raises:
-        AmusedError: the file cannot be written.
-    """
-    with beside(path) as partial, partial.open("wb") as file:
+def save_tokens(tokens: Tensor, path: Path, overwrite: bool = True) -> Path:
+    """Writes tokens int64 [B,h,w]; cells that are not decided hold -1. Raises as `beside` does."""
+    with beside(path, overwrite) as partial, partial.open("wb") as file:
         np.save(file, tokens.cpu().numpy().astype(np.int64))
     return path
 

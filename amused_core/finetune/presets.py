@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from ..networks.uvit.config import UVitConfig
 from .settings import TrainingSettings
 
@@ -57,5 +57,5 @@ def preset(name: str, config: UVitConfig, **changes: Any) -> TrainingSettings:
         AmusedError: unknown name, or a setting out of its range.
     """
     if name not in PRESETS:
-        raise AmusedError(f"preset is {name!r}; allowed are {', '.join(PRESETS)}.")
+        raise AmusedError(f"preset is {quoted(name)}; allowed are {', '.join(PRESETS)}.")
     return TrainingSettings(**PRESETS[name][size_of(config)]).with_changes(**changes)

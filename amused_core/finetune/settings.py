@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .. import inputs
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from ..sampling.randomness import MAX_SEED
 
 KINDS = ("lora", "full")
@@ -81,7 +81,7 @@ class TrainingSettings:
             inputs.whole(getattr(self, name), name, int(low), int(high))
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise AmusedError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}.")
+                raise AmusedError(f"{name} is {quoted(getattr(self, name))}; allowed are {', '.join(allowed)}.")
 
     def with_changes(self, **changes: Any) -> TrainingSettings:
         """These settings with the changes that are not None."""

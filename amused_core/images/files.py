@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import AmusedError
+from ..files.writing import beside
 from .modes import grey, rgb
 
 if TYPE_CHECKING:
@@ -37,17 +38,21 @@ def open_mask(path: str) -> Image.Image:
 
 
 def save_pictures(images: Tensor, path: Path, about: list[dict[str, Any]]) -> list[Path]:
-    """Writes float [B,H,W,3] pictures as PNG with its `about` each; several are numbered -0, -1, ...."""
+    """Writes float [B,H,W,3] pictures as PNG with its `about` each; several are numbered -0, -1, ....
+
+    Raises:
+        AmusedError: one cannot be written; those before it are whole.
+    """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     pixels = (images.clamp(0, 1) * 255).round().byte().numpy()
     files = [path] if len(pixels) == 1 else [path.with_stem(f"{path.stem}-{i}") for i in range(len(pixels))]
     for array, file, item in zip(pixels, files, about, strict=True):
         info = PngInfo()
         info.add_text(METADATA_KEY, json.dumps(item, ensure_ascii=True))
-        Image.fromarray(array).save(file, pnginfo=info)
+        with beside(file) as partial:
+            Image.fromarray(array).save(partial, "PNG", pnginfo=info)
     return files
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AmusedError
+from ..inputs import dense
 from .masks import mask_to_cells
 from .modes import grey, rgb
 from .sizes import check_images
@@ -58,7 +59,7 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
     if isinstance(value, np.ndarray):
         value = from_numpy(value, name)
     if isinstance(value, Tensor):
-        return _batch(value, channels)
+        return _batch(dense(value, name), channels)
     if hasattr(value, "convert"):  # a PIL picture, without importing PIL
         picture = rgb(value) if channels == 3 else grey(value)
         return torch.from_numpy(np.array(picture))[None].float() / 255

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from .cells import MIN_SIDE, VEIL, cell_size, enlarge, paint_undecided
 from .record import UNDECIDED, Trace
 
@@ -40,7 +40,7 @@ def frames(trace: Trace, decode: Decode, undecided: str = "guess") -> Tensor:
         AmusedError: another look.
     """
     if undecided not in UNDECIDED_LOOKS:
-        raise AmusedError(f"undecided is {undecided!r}; allowed are {', '.join(UNDECIDED_LOOKS)}.")
+        raise AmusedError(f"undecided is {quoted(undecided)}; allowed are {', '.join(UNDECIDED_LOOKS)}.")
     if not trace.steps:
         return finished(trace, decode)
     tokens = trace.tokens[1:].transpose(0, 1).flatten(0, 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from .maps import confidence_map, entropy_map, order_map, word_map
 from .record import Trace
 
@@ -53,7 +53,7 @@ def read_trace(trace: Trace, kind: str, step: int = 0) -> Reading:
     if kind == "entropy":
         bits = entropy_map(trace, step) / math.log(2)
         return Reading(bits, 0, high := max(bits.max().item(), 0.1), "sure: 0 bits", f"open: {high:.1f} bits")
-    raise AmusedError(f"kind is {kind!r}; allowed are {', '.join(KINDS)}.")
+    raise AmusedError(f"kind is {quoted(kind)}; allowed are {', '.join(KINDS)}.")
 
 
 def read_word(trace: Trace, word: str, step: int = 0) -> Reading:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 
 END = "</w>"
 
@@ -62,7 +62,7 @@ def positions(words: Sequence[str], word: str) -> list[int]:
     found = [place for index in range(len(starts)) if wanted for place in _match(words, starts[index:], wanted)]
     if not found:
         known = ", ".join(dict.fromkeys(words[start] for start, _ in starts))
-        raise AmusedError(f"The word {word!r} is not in the prompt; its words are: {known or 'none'}.")
+        raise AmusedError(f"The word {quoted(word)} is not in the prompt; its words are: {known or 'none'}.")
     return found
 
 

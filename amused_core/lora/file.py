@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted, quoted_path
 from ..files.reading import read_json
 from ..files.tensors import ENDING, read_tensors
 from .keys import PARTS
@@ -78,7 +78,7 @@ def read_lora(path: str | Path) -> LoraFile:
 def _find(path: str | Path) -> Path:
     allowed = "allowed are a .safetensors file, or a folder with one."
     if not (isinstance(path, (str, Path)) and str(path)):
-        raise AmusedError(f"The LoRA's path is {path!r}; {allowed}")
+        raise AmusedError(f"The LoRA's path is {quoted(path)}; {allowed}")
     try:
         place = Path(path).expanduser()
         if place.is_dir():
@@ -90,9 +90,10 @@ def _find(path: str | Path) -> Path:
             return (known or inside)[0]
         found = place.is_file()
     except (OSError, RuntimeError) as error:
-        raise AmusedError(f"No LoRA at {str(path)!r} ({error}); {allowed}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise AmusedError(f"No LoRA at {quoted_path(path)} ({reason}); {allowed}") from error
     if not found or place.suffix.lower() != ENDING:
-        raise AmusedError(f"No LoRA at {str(place)!r}; {allowed}")
+        raise AmusedError(f"No LoRA at {quoted_path(place)}; {allowed}")
     return place
 
 
@@ -123,5 +124,5 @@ def _from_peft(config: Mapping[str, Any]) -> Alphas:
 def _positive(value: Any) -> float:
     number = float(value)
     if not 0 < number < math.inf:
-        raise ValueError(f"alpha is {value!r}; allowed are positive numbers")
+        raise ValueError(f"alpha is {quoted(value)}; allowed are positive numbers")
     return number

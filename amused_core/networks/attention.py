@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import AttentionError
+from ..errors import AttentionError, quoted
 
 BACKENDS = ("auto", "sdpa", "xformers")
 # Where the options of a pass hold an `AttentionObserver`.
@@ -56,8 +56,8 @@ def choose_attention(name: str, device: torch.device | str) -> Attend:
     Raises:
         AttentionError: `name` is unknown, or xformers is asked for where it cannot run.
     """
-    if name not in BACKENDS:
-        raise AttentionError(f"Attention {name!r} is unknown; allowed are {', '.join(BACKENDS)}.")
+    if not isinstance(name, str) or name not in BACKENDS:
+        raise AttentionError(f"Attention {quoted(name)} is unknown; allowed are {', '.join(BACKENDS)}.")
     device = torch.device(device)
     if name == "sdpa" or (name == "auto" and device.type != "cuda"):
         return sdpa

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,30 +13,33 @@ from torch import Tensor, nn
 from ..errors import AmusedError
 from .weights import weights_version
 
+# The largest value of 8 bits, and the smallest scale's largest value: rows of zeros stay zeros.
+LIMIT, TINY = 127, 1e-12
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with weights in int8, one scale for each output, and inputs in 8 bits, one scale for each call.
+    """A linear layer with weights in int8, one scale for each output, and inputs in int8, one scale for each token.
 
-    torch's dynamic quantization: weights are symmetric, inputs go from their least to their greatest value.
+    Whole numbers add up the same in any order, so what a token gives does not depend on the others of its batch.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        weight = layer.weight.detach().float()
-        scales = (weight.abs().amax(1) / 127).clamp(min=1e-12).double()
-        zeros = torch.zeros(len(scales), dtype=torch.int64)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch 2.15 announces a successor in another package.
-            rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-        self.packed = torch.ops.quantized.linear_prepack(rounded, None if layer.bias is None else layer.bias.float())
-        # Without VNNI, sums of two products are kept in 16 bits: with 7 bits an input they cannot overflow.
-        self.reduce_range = not torch.cpu._is_vnni_supported()
+        weight, limit = layer.weight.detach().float(), _weight_limit()
+        self.scale = (weight.abs().amax(1) / limit).clamp(min=TINY)
+        self.weight = (weight / self.scale[:, None]).round().to(torch.int8)
+        self.bias = None if layer.bias is None else layer.bias.detach().float()
 
     def forward(self, x: Tensor) -> Tensor:
         """fp32 [..., inputs] -> fp32 [..., outputs]."""
-        return torch.ops.quantized.linear_dynamic(x.contiguous(), self.packed, self.reduce_range)
+        rows = x.reshape(-1, x.shape[-1])
+        largest = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True)).clamp_(min=TINY)
+        rounded = (rows * (LIMIT / largest)).round_().to(torch.int8)
+        product = torch._int_mm(rounded, self.weight.T).float().mul_(largest / LIMIT).mul_(self.scale)
+        if self.bias is not None:
+            product += self.bias
+        return product.view(*x.shape[:-1], -1)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Int8Linear:
         return self  # It never changes.
@@ -62,33 +64,42 @@ def quantized_copy(transformer: nn.Module) -> nn.Module:
     return copied
 
 
+def is_quantized(transformer: nn.Module) -> bool:
+    """Whether it is a `quantized_copy`: its rows go through it one at a time.
+
+    Rounding to 8 bits makes a token's difference of what a batch changes in the last bit of an fp32 sum.
+    """
+    return getattr(transformer, "quantized", False)
+
+
 def int8_problem(transformer: nn.Module) -> str | None:
     """Why `quantized_copy` cannot work, as a sentence; None where it can."""
     weight = next(transformer.parameters())
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         where = f"in {str(weight.dtype).removeprefix('torch.')} on {weight.device.type!r}"
         return f"int8 works in fp32 on a CPU only, and this model is {where}; leave int8 out."
-    if not _works():
-        return (
-            f"int8 needs a torch with quantized linear layers, and {torch.__version__} has none here; leave int8 out."
-        )
+    if not _weight_limit():
+        return f"int8 needs a torch with 8-bit matrix products, and {torch.__version__} has none here; leave int8 out."
     return None
 
 
 @cache
-def _works() -> bool:
-    """Whether this torch has 8-bit products for this processor, and a small one comes out about right."""
-    layer = nn.utils.skip_init(nn.Linear, 64, 32)
-    layer.weight.data = torch.linspace(-1, 1, 32 * 64).view(32, 64)
-    layer.bias.data = torch.linspace(-1, 1, 32)
-    x = torch.linspace(0, 99, 4 * 64).view(4, 64).cos()
-    with torch.no_grad():
-        want = layer(x)
+def _weight_limit() -> int:
+    """The largest whole number in weights with which this processor's 8-bit products are right; 0: none.
+
+    Without VNNI the sums of two products are kept in 16 bits, where those of 8-bit weights overflow.
+    """
+    inputs = torch.full((32, 64), LIMIT, dtype=torch.int8)
+    for limit in (LIMIT, LIMIT // 2):
+        weight = torch.full((32, 64), limit, dtype=torch.int8)
+        weight[::2].neg_()
         try:
-            found = Int8Linear(layer)(x)
+            product = torch._int_mm(inputs, weight.T)
         except (AttributeError, RuntimeError):  # No such product, or none for this processor.
-            return False
-    return bool((found - want).abs().max() < 0.1 * want.abs().max())
+            return 0
+        if bool((product == inputs.int().sum(1, keepdim=True) * weight[:, 0].int()).all()):
+            return limit
+    return 0
 
 
 def _build(transformer: nn.Module) -> nn.Module:
@@ -98,4 +109,5 @@ def _build(transformer: nn.Module) -> nn.Module:
     for name, module in list(copied.named_modules()):
         if isinstance(module, nn.Linear) and not transformer.runs_once(name):
             copied.set_submodule(name, Int8Linear(module))
+    copied.quantized = True
     return copied

@@ -12,6 +12,7 @@ from ..sampling.guidance import guide
 from ..sampling.loop import Predict, at
 from ..sampling.schedule import Progress
 from .encoded_prompt import EncodedPrompt, join_conditions, select_rows
+from .int8 import is_quantized
 from .kernels import KEPT_BYTES
 from .text import TextEmbedding
 from .transformer import Transformer
@@ -106,9 +107,10 @@ def module_predictor(
 def _features(
     transformer: Transformer, tokens: Tensor, condition: Any, progress: Progress, options: dict[str, Any] | None
 ) -> Tensor:
-    """Features [B,h,w,C]; on a CPU no more rows at a time than memory is kept for."""
+    """Features [B,h,w,C]; on a CPU no more rows at a time than memory is kept for, and one where it is quantized."""
     on_cpu = tokens.device.type == "cpu"
     rows = max(1, KEPT_BYTES // transformer.row_bytes(tokens)) if on_cpu else len(tokens)
+    rows = 1 if is_quantized(transformer) else rows
     parts = [slice(first, first + rows) for first in range(0, len(tokens), rows)]
     return torch.cat(
         [transformer.features(tokens[part], select_rows(condition, part), progress, options) for part in parts]

@@ -8,9 +8,13 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from ..errors import AmusedError
+from .. import inputs
+from ..errors import AmusedError, quoted
+from ..sampling.schedule import MAX_STEPS
 from ..settings import VALUES
 
+# Of the numbers of the micro-conditioning; what was trained is far below.
+MAX_MICRO = 2**20
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
@@ -27,13 +31,13 @@ class PromptArguments:
 
     def __post_init__(self) -> None:
         if (self.pooled is None) != (self.hidden is None):
-            raise AmusedError("pass either both `prompt_embeds` and `encoder_hidden_states` or neither")
+            raise AmusedError("pass either both `prompt_embeds` and `encoder_hidden_states` or neither.")
         if (self.negative_pooled is None) != (self.negative_hidden is None):
             raise AmusedError(
-                "pass either both `negative_prompt_embeds` and `negative_encoder_hidden_states` or neither"
+                "pass either both `negative_prompt_embeds` and `negative_encoder_hidden_states` or neither."
             )
         if (self.prompt is None) == (self.pooled is None):
-            raise AmusedError("pass only one of `prompt` or `prompt_embeds`")
+            raise AmusedError("pass only one of `prompt` or `prompt_embeds`.")
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,14 @@ class RunArguments:
         VALUES["steps"].check(self.steps, "steps", 0)
         VALUES["cfg"].check(self.guidance_scale, "guidance_scale", 0)
         VALUES["temperature"].check(self.temperature, "temperature", 0)
-        _positive(1 if self.copies is None else self.copies, "num_images_per_prompt")
-        _positive(self.callback_steps, "callback_steps")
-        if len(self.crop) != 2:
-            raise AmusedError(f"micro_conditioning_crop_coord is {self.crop!r}; allowed is a pair of numbers.")
-        if self.output_type not in OUTPUT_TYPES:
-            raise AmusedError(f"output_type is {self.output_type!r}; allowed are {', '.join(OUTPUT_TYPES)}.")
-
-
-def _positive(value: int, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise AmusedError(f"{name} is {value!r}; allowed are whole numbers from 1.")
+        inputs.whole(1 if self.copies is None else self.copies, "num_images_per_prompt", 1, inputs.MAX_BATCH)
+        inputs.whole(self.callback_steps, "callback_steps", 1, MAX_STEPS)
+        inputs.function(self.callback, "callback")
+        crop = tuple(self.crop) if isinstance(self.crop, (list, tuple)) else ()
+        if len(crop) != 2:
+            raise AmusedError(f"micro_conditioning_crop_coord is {quoted(self.crop)}; allowed is a pair of numbers.")
+        for value in crop:
+            inputs.number(value, "micro_conditioning_crop_coord", -MAX_MICRO, MAX_MICRO)
+        inputs.number(self.aesthetic_score, "micro_conditioning_aesthetic_score", -MAX_MICRO, MAX_MICRO)
+        inputs.choice(self.output_type, "output_type", OUTPUT_TYPES)
+        inputs.flag(self.return_dict, "return_dict")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from ..sampling.randomness import Draws, SharedDraws, soonest
 
 
@@ -45,7 +45,7 @@ def draws_of(generator: Generator | Sequence[Generator] | None, batch: int) -> D
         return SharedDraws(generator)
     generators = list(generator) if isinstance(generator, (list, tuple)) else [generator]
     if not all(isinstance(item, Generator) for item in generators):
-        raise AmusedError(f"generator is {generator!r}; allowed are a torch.Generator, a list of them, or None.")
+        raise AmusedError(f"generator is {quoted(generator)}; allowed are a torch.Generator, a list of them, or None.")
     if len(generators) != batch:
         raise AmusedError(f"generator is a list of {len(generators)}, but {batch} pictures are to be drawn: one each.")
     return RowDraws(generators)

@@ -10,7 +10,7 @@ from diffusers import ImagePipelineOutput
 from torch import Tensor
 
 from .. import inputs
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from .arguments import PromptArguments, RunArguments
 from .base import AmusedBase
 from .start import Start
@@ -93,6 +93,10 @@ class AmusedPipeline(AmusedBase):
 
     def _start(self, latents: Tensor | None, height: int | None, width: int | None, copies: int) -> Start:
         factor, schedule = self.vae_scale_factor, self.scheduler.config.masking_schedule
+        if latents is not None:
+            if not isinstance(latents, Tensor):
+                raise AmusedError(f"latents is {quoted(latents)}; allowed are a tensor [B,h,w] of token ids, or None.")
+            inputs.dense(latents, "latents")
         grid = (self.transformer.config.sample_size,) * 2 if latents is None else tuple(latents.shape[1:])
         if len(grid) != 2 or (latents is not None and not len(latents)):
             raise AmusedError(f"latents have the shape {tuple(latents.shape)}; they must be [B,h,w] and not empty.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from .schedule import Schedule
 
 CFG_SCHEDULES = ("constant", "ramp", "interval")
@@ -46,7 +46,7 @@ def limit_guidance(weights: Sequence[float], schedule: Schedule, interval: tuple
 def check_cfg_schedule(name: str) -> None:
     """Raises `AmusedError` unless `name` is a known schedule of the guidance."""
     if not isinstance(name, str) or name not in CFG_SCHEDULES:
-        raise AmusedError(f"cfg_schedule is {name!r}; allowed are {', '.join(CFG_SCHEDULES)}.")
+        raise AmusedError(f"cfg_schedule is {quoted(name)}; allowed are {', '.join(CFG_SCHEDULES)}.")
 
 
 def guide(uncond: Tensor, cond: Tensor, cfg: float) -> Tensor:

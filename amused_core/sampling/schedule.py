@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 
 MAX_STEPS = 1000
 
@@ -77,6 +77,8 @@ class Schedule:
         the cosine schedule.
         """
         ratios = ratios.detach().float().cpu()
+        if len(ratios) < 2:  # No step at all.
+            return cls(ratios, tuple((1 - ratios).tolist()))
         shares = {name: function.share(ratios.double()) for name, function in SCHEDULES.items()}
         errors = {name: _unevenness(places) for name, places in shares.items()}
         name = min(errors, key=lambda name: errors[name])
@@ -158,4 +160,4 @@ def _unevenness(shares: Tensor) -> float:
 def check_schedule(name: str) -> None:
     """Raises `AmusedError` unless `name` is a known schedule."""
     if not isinstance(name, str) or name not in SCHEDULES:
-        raise AmusedError(f"Schedule {name!r} is unknown; allowed are {', '.join(SCHEDULES)}.")
+        raise AmusedError(f"Schedule {quoted(name)} is unknown; allowed are {', '.join(SCHEDULES)}.")

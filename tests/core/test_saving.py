@@ -16,7 +16,9 @@ from amused_core import AmusedError, AmusedModel, CheckpointError, load_model
 from amused_core.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from amused_core.checkpoint.folder import FolderSource
 from amused_core.cli import main
+from amused_core.files import writing
 from amused_core.files.tokens import read_tokens, save_tokens
+from amused_core.files.writing import PREFIX
 
 PROMPTS = ["a cat", "", "  two  spaces ", "A" * 99, "<|endoftext|> x", "isn't it?! 12,5", "ÀÉ über"]
 FILES = {
@@ -49,7 +51,7 @@ def test_a_folder_is_the_same_model(saved: Path, model: AmusedModel) -> None:
     for part in ("transformer", "vqvae", "text_encoder"):
         want, got = model.checkpoint.state(part), loaded.checkpoint.state(part)
         assert want.keys() == got.keys() and all(torch.equal(want[key], got[key]) for key in want)
-    assert [path.name for path in saved.parent.glob("*.partial")] == []
+    assert [path.name for path in saved.parent.glob(f"{PREFIX}*")] == []
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float16])
@@ -116,7 +118,7 @@ def test_a_folder_is_never_overwritten(saved: Path, model: AmusedModel) -> None:
 
 def test_half_a_folder_is_not_left(model: AmusedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither an error nor an interrupt leaves anything; what a crash left is no obstacle."""
-    (tmp_path / "m.partial" / "transformer").mkdir(parents=True)
+    (tmp_path / f"{PREFIX}x" / "transformer").mkdir(parents=True)
     for error, expected in (
         (OSError(28, "No space left on device"), AmusedError),
         (KeyboardInterrupt(), KeyboardInterrupt),
@@ -131,7 +133,8 @@ def test_half_a_folder_is_not_left(model: AmusedModel, tmp_path: Path, monkeypat
             with pytest.raises(expected):
                 model.save(tmp_path / "m")
         assert list(tmp_path.iterdir()) == []
-    (tmp_path / "m.partial" / "transformer").mkdir(parents=True)
+    writing._cleared.clear()  # As another process.
+    (tmp_path / f"{PREFIX}x" / "transformer").mkdir(parents=True)
     model.save(tmp_path / "m")
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, quoted
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class UVitConfig:
         """
         name = config.get("_class_name", "UVit2DModel")
         if name != "UVit2DModel":
-            raise CheckpointError(f"The transformer's _class_name is {name!r}, but aMUSEd needs 'UVit2DModel'.")
+            raise CheckpointError(f"The transformer's _class_name is {quoted(name)}, but aMUSEd needs 'UVit2DModel'.")
         known = {field.name for field in fields(cls)}
         return cls(**{key: value for key, value in config.items() if key in known})
 
@@ -86,4 +86,4 @@ def _check_field(name: str, value: Any, kind: type) -> None:
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
         allowed = "numbers from 0"
     if not fits:
-        raise CheckpointError(f"The transformer's {name} is {value!r}; allowed are {allowed}.")
+        raise CheckpointError(f"The transformer's {name} is {quoted(value)}; allowed are {allowed}.")

@@ -73,8 +73,21 @@ def _resize(image: Tensor, factor: int) -> Tensor:
     return channels.clamp(0, 1).movedim(1, -1)
 
 
+def check_mask(mask: Tensor) -> None:
+    """Raises `AmusedError` unless a MASK is [...,H,W] and holds pixels."""
+    if mask.ndim < 2 or 0 in mask.shape:
+        raise AmusedError(
+            f"The MASK has the shape {tuple(mask.shape)}; it must be [batch, height, width] and not empty."
+        )
+
+
 def same_size(mask: Tensor, image: Tensor) -> Tensor:
-    """A MASK [B,H,W] in the size of an IMAGE: no stroke is lost when it shrinks."""
+    """A MASK [B,H,W] in the size of an IMAGE: no stroke is lost when it shrinks.
+
+    Raises:
+        AmusedError: the mask is empty.
+    """
+    check_mask(mask)
     mask = mask.reshape(-1, *mask.shape[-2:]).float()
     if mask.shape[1:] == image.shape[1:3]:
         return mask

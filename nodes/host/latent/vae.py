@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ....amused_core.checkpoint import Checkpoint
 from ....amused_core.checkpoint.graph_file import ABOUT, describe
+from ....amused_core.errors import AmusedError
 from ....amused_core.images.masks import cells_to_mask
 from ....amused_core.loading import build_vq
 from ....amused_core.networks.vq import VQ
@@ -115,19 +116,22 @@ class AmusedVAE(comfy.sd.VAE):
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """Pictures [B,H,W,C] -> codes [B,1,h,w]; of their channels the first three count, as everywhere."""
-        return super().encode(rgb(pixel_samples))
+        return super().encode(self._pixels(pixel_samples))
 
     def encode_tiled(self, pixel_samples: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """As `encode`, in overlapping tiles."""
-        return super().encode_tiled(rgb(pixel_samples), *args, **kwargs)
+        return super().encode_tiled(self._pixels(pixel_samples), *args, **kwargs)
 
     def encode_tiled_(self, pixel_samples: Tensor, tile_x: int = 512, tile_y: int = 512, overlap: int = 64) -> Tensor:
         """Pixels [B,3,H,W] -> codes: the tiles are blended before the nearest codes are taken, once."""
-        stage = self.first_stage_model
+        stage, asked = self.first_stage_model, (tile_x, tile_y, overlap)
         # The walk over the tiles counts in whole cells.
-        tile_x, tile_y, overlap = (
-            value // self.downscale_ratio * self.downscale_ratio for value in (tile_x, tile_y, overlap)
-        )
+        tile_x, tile_y, overlap = (value // self.downscale_ratio * self.downscale_ratio for value in asked)
+        if overlap >= min(tile_x, tile_y):
+            raise AmusedError(
+                f"The tiles are {asked[0]}x{asked[1]} pixels and overlap by {asked[2]}; the overlap must be at least "
+                f"one cell of {self.downscale_ratio} pixels smaller than a tile."
+            )
         height, width = pixel_samples.shape[-2:]
         steps = pixel_samples.shape[0] * comfy.utils.get_tiled_scale_steps(width, height, tile_x, tile_y, overlap)
         features = comfy.utils.tiled_scale(
@@ -162,6 +166,15 @@ class AmusedVAE(comfy.sd.VAE):
         """
         comfy.model_management.load_models_gpu([self.patcher], force_full_load=True)
         return partial(decoded, vq=self.first_stage_model.vq)
+
+    def _pixels(self, image: Tensor) -> Tensor:
+        """The colours of a picture that has at least one cell; ComfyUI cuts off what fills none."""
+        image, cell = rgb(image), self.downscale_ratio
+        if min(image.shape[1:3]) < cell:
+            raise AmusedError(
+                f"The picture is {image.shape[2]}x{image.shape[1]} pixels, less than one cell of {cell}; enlarge it."
+            )
+        return image
 
     def _codes(self, samples: Tensor) -> Tensor:
         return codes_of(samples, self.codebook_size)

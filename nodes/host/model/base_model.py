@@ -97,12 +97,18 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
 
         Where `tokens` int64 [B,h,w] are given (by `plain_prompts`), `x` is not looked at.
         """
+        if 0 in x.shape:
+            raise AmusedError("An area of the CONDITIONING is empty or lies outside the picture; move it into it.")
         tokens = kwargs.get("tokens")
         if tokens is None:
             tokens = checks.tokens_of_one_hot(x, self.info.codebook_size, self.info.mask_token_id)
         given = self.cast(c_crossattn, kwargs["y"], kwargs["micro"], x.device)
         known = self.condition_cache.get(self, given, transformer_options)
         logits = self.diffusion_model(tokens, *given, transformer_options, known)
+        if not bool(torch.isfinite(logits).all()):
+            raise AmusedError(
+                "The model gives NaN or infinite logits: merges, LoRAs or a number format have spoilt its weights."
+            )
         return self.model_sampling.calculate_denoised(t, logits.float(), x)
 
     def cast(self, text: Tensor, pooled: Tensor, micro: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....amused_core.errors import AmusedError
+from ..latent.pictures import check_mask
 from ..model import patches
 
 # The largest whole number up to which every one has its own half precision value.
@@ -151,6 +152,7 @@ def before_sampling(
 
 def mask_to_grid(mask: Tensor, grid: tuple[int, int], least: float = HALF) -> Tensor:
     """A noise mask [...,H,W] in 0..1 -> float [n,1,h,w] of 0 and 1: every cell with a pixel of at least `least`."""
+    check_mask(mask)
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     return F.adaptive_max_pool2d((mask >= least).float(), tuple(grid))
 

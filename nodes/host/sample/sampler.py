@@ -220,8 +220,8 @@ def _holder(wrapped: Any, name: str) -> Any:
 def _start(
     tokens: Tensor, noise: Tensor, ratio: float, draws: Draws, region: Tensor | None, masked: int, seeding: str
 ) -> Tensor:
-    """The grid a run begins with: zero noise ('DisableNoise') leaves it as it is."""
-    if not noise.any():
+    """The grid a run begins with: zero noise ('DisableNoise') leaves it as it is, and so does a ratio of 0."""
+    if not noise.any() or ratio <= 0:
         return tokens
     return start_tokens(tokens, ratio, draws, masked, region, whole=region is not None and seeding == "diffusers")
 

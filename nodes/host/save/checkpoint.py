@@ -98,15 +98,17 @@ def save_model(
         raise AmusedError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}.")
     if dtype not in DTYPES:
         raise AmusedError(f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}.")
-    path = output.numbered(prefix, ENDING if layout == ONE_FILE else "")
-    checkpoint = Checkpoint(path, GraphSource(model, clip, vae, path.name.removesuffix(ENDING).rstrip("_")))
-    # As ComfyUI's own nodes do it: the weights are patched in place, and are what a sampler would compute with.
-    comfy.model_management.load_models_gpu([model, clip.patcher], force_patch_weights=True)
-    if layout == ONE_FILE:
-        write_checkpoint(path, checkpoint, DTYPES[dtype], _graph(prompt, more))
-    else:
-        write_folder(path, checkpoint, DTYPES[dtype])
-    return path
+
+    def write(path: Path) -> None:
+        checkpoint = Checkpoint(path, GraphSource(model, clip, vae, path.name.removesuffix(ENDING).rstrip("_")))
+        # As ComfyUI's own nodes do it: the weights are patched in place, and are what a sampler would compute with.
+        comfy.model_management.load_models_gpu([model, clip.patcher], force_patch_weights=True)
+        if layout == ONE_FILE:
+            write_checkpoint(path, checkpoint, DTYPES[dtype], _graph(prompt, more), overwrite=False)
+        else:
+            write_folder(path, checkpoint, DTYPES[dtype])
+
+    return output.save(prefix, ENDING if layout == ONE_FILE else "", write)
 
 
 def _graph(prompt: Any, more: Any) -> dict[str, str]:

@@ -25,7 +25,8 @@ NONE = "none"
 def save(latent: dict[str, Tensor], prefix: str) -> Path:
     """Writes a LATENT's tokens below ComfyUI's output folder; a masked cell is -1. Returns the new file."""
     codes = checks.check_codes(latent["samples"], checks.MAX_CODES)
-    return save_tokens(codes_to_tokens(codes, UNDECIDED), output.numbered(prefix, ENDING))
+    tokens = codes_to_tokens(codes, UNDECIDED)
+    return output.save(prefix, ENDING, lambda path: save_tokens(tokens, path, overwrite=False))
 
 
 def load(name: str, model: Any) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ....amused_core.errors import AmusedError
 from ....amused_core.files.writing import write_tensors
 from ....amused_core.finetune.devices import make_accelerator
 from ....amused_core.finetune.export import lora_metadata, lora_tensors
@@ -124,13 +125,17 @@ def _preview(trainer: Trainer, vae: Any, info: Any) -> tuple[str, Image.Image, i
 
 
 def _keep(trainer: Trainer, base: str) -> None:
-    """Writes what was learnt before the user stopped the run."""
+    """Writes what was learnt before the user stopped the run; an error is logged, for the interrupt goes on."""
     if not trainer.losses:
         return
-    path = output.numbered(STOPPED, ".safetensors")
     about = lora_metadata(base, trainer.settings, len(trainer.losses), trainer.data.examples.captions)
     with trainer.averaged():
-        write_tensors(path, stock_names(lora_tensors(trainer.trainable)), about)
+        lora = stock_names(lora_tensors(trainer.trainable))
+        try:
+            path = output.save(STOPPED, ".safetensors", lambda path: write_tensors(path, lora, about, overwrite=False))
+        except AmusedError as error:
+            logger.warning("aMUSEd: what was learnt in %s steps is lost: %s", len(trainer.losses), error)
+            return
     logger.warning("aMUSEd: stopped after %s steps; what was learnt is in %s", len(trainer.losses), path)
 
 

@@ -1,0 +1,171 @@
+"""Values of any type in any argument: one sentence before any work begins, or a picture; never anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from amused_core import AmusedError, AmusedModel, load_model
+from amused_core.errors import QUOTED, quoted
+from amused_core.pipelines import AmusedPipeline
+
+
+class NoRepr:
+    """Says nothing of itself, not even what it is."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Rude:
+    """Neither true nor false, and equal to nothing."""
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+ODD: dict[str, Any] = {
+    "array of two": np.array([1, 2]),
+    "array of truths": np.array([True, False]),
+    "array without dimensions": np.array(1),
+    "array of texts": np.array(["a", "b"]),
+    "empty array": np.zeros((0,)),
+    "tensor of two": torch.ones(2),
+    "tensor of one": torch.tensor(1),
+    "meta tensor": torch.ones(1, 32, 32, 3, device="meta"),
+    "sparse tensor": torch.eye(32).to_sparse(),
+    "quantized tensor": torch.quantize_per_tensor(torch.ones(32, 32, 3), 1.0, 0, torch.quint8),
+    "complex tensor": torch.ones(32, 32, 3, dtype=torch.complex64),
+    "nested tensor": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "huge number": 10**5000,
+    "huge negative number": -(10**5000),
+    "list of a huge number": [10**5000],
+    "huge range": range(10**12),
+    "long list": ["a"] * 5000,
+    "ragged list": [[1, 2], [3]],
+    "span of time": np.timedelta64(1, "s"),
+    "NaN": float("nan"),
+    "infinite": np.float32("inf"),
+    "complex": 1j,
+    "decimal": Decimal(1),
+    "fraction": Fraction(1, 2),
+    "bytes": b"a cat",
+    "long text": "x" * 10_000,
+    "lines": "a\nb",
+    "NUL": "a\0b",
+    "surrogate": "\ud800",
+    "empty text": "",
+    "None": None,
+    "dict": {"a": 1},
+    "set": {1, 2},
+    "class": int,
+    "function": len,
+    "object": object(),
+    "no repr": NoRepr(),
+    "rude": Rude(),
+    "list of rude": [Rude()],
+    "La": Image.new("La", (32, 32)),
+    "PIL without pixels": Image.new("RGB", (0, 0)),
+    "path": Path("a"),
+}
+ARGUMENTS = (
+    "prompt", "negative_prompt", "image", "mask", "strength", "steps", "cfg", "temperature", "schedule", "seed",
+    "seeding", "batch_size", "width", "height", "on_step", "fast", "on_attention", "reuse", "keep_original",
+    "cfg_schedule", "cfg_interval", "cfg_every", "sampling_temperature", "top_k", "top_p", "int8",
+)  # fmt: skip
+GOOD: dict[str, Any] = {"prompt": "a cat", "steps": 1, "cfg": 1.0}
+odd_values = pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+
+
+def sentence(call: Callable[[], Any]) -> str | None:
+    """What a refusal says, after a look at its form; None where there was none."""
+    try:
+        call()
+    except AmusedError as error:
+        text = str(error)
+        assert "\n" not in text and text.endswith(".") and len(text) < 450, text
+        return text
+    return None
+
+
+@odd_values
+def test_generate(model: AmusedModel, value: Any) -> None:
+    # A function is not made for a step, and a text of 10,000 characters is a prompt.
+    for name in ARGUMENTS:
+        if callable(value) and name in ("on_step", "on_attention"):
+            continue
+        sentence(lambda name=name: model.generate(**{**GOOD, name: value}))
+
+
+@odd_values
+def test_images_and_masks(model: AmusedModel, picture: torch.Tensor, value: Any) -> None:
+    for name in ("mask", "width", "height", "strength", "keep_original"):
+        sentence(lambda name=name: model.generate(**{**GOOD, "image": picture, name: value}))
+    sentence(lambda: model.generate(**GOOD, image=[picture, value]))
+
+
+@odd_values
+def test_loading(folder: Path, model: AmusedModel, value: Any) -> None:
+    for name in ("variant", "dtype", "device", "attention", "mmap"):
+        sentence(lambda name=name: load_model(folder, **{name: value}))
+    if value is not None:
+        assert sentence(lambda: load_model(value))
+        assert sentence(lambda: model.load_lora(value))
+        assert sentence(lambda: model.load_lora("x", strength=value))
+        assert sentence(lambda: model.set_attention(value))
+        assert sentence(lambda: model.save("x", dtype=value))
+
+
+@odd_values
+def test_pipelines(folder: Path, value: Any) -> None:
+    pipe = AmusedPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    for name in (
+        "prompt", "negative_prompt", "height", "width", "num_inference_steps", "guidance_scale", "temperature",
+        "num_images_per_prompt", "generator", "latents", "output_type", "return_dict", "callback", "callback_steps",
+        "micro_conditioning_aesthetic_score", "micro_conditioning_crop_coord",
+    ):  # fmt: skip
+        if name != "callback" or not callable(value):
+            given = {"prompt": "a cat", "num_inference_steps": 1, name: value}
+            sentence(lambda given=given: pipe(**given))
+
+
+def test_what_is_no_function_is_refused_before_the_first_step(model: AmusedModel) -> None:
+    steps: list[int] = []
+    model_steps = {"on_step": lambda step: steps.append(1)}
+    for name in ("on_step", "on_attention"):
+        text = sentence(lambda name=name: model.generate(**{**GOOD, **model_steps, name: 5}))
+        assert text == f"{name} is 5; allowed are a function, or None." and steps == []
+
+
+@odd_values
+def test_a_value_is_quoted_in_80_characters(value: Any) -> None:
+    text = quoted(value)
+    assert 0 < len(text) <= QUOTED == 80 and "\n" not in text
+    assert len(quoted([value])) <= 80
+
+
+def test_quoted_values() -> None:
+    assert quoted("a cat") == "'a cat'" and quoted(3.5) == "3.5" and quoted(None) == "None"
+    assert quoted("x" * 100) == "'" + "x" * 75 + " ..."
+    assert quoted(10**5000) == "a whole number of 16610 bits"
+    assert quoted(np.ones((2, 3))) == "a ndarray of the shape (2, 3)"
+    assert quoted(NoRepr()) == "a NoRepr"
+
+
+def test_many_seeds_take_no_memory(model: AmusedModel) -> None:
+    text = sentence(lambda: model.generate(**GOOD, seed=range(10**12)))
+    assert text == "seed has more than 4096 items; allowed are at most as many."
