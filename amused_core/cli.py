@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .batch.cli import add_batch, add_decode
 from .bench.cli import add_bench
 from .errors import AmusedError
 from .evaluation.cli import add_eval
@@ -134,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("amused", description="Masked-image generation with aMUSEd.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="draw pictures from text, a picture, or inside a mask"))
+    add_batch(commands.add_parser("batch", help="draw the pictures of a table, resumable, on one machine or many"))
+    add_decode(commands.add_parser("decode", help="draw the pictures of tokens that amused batch kept"))
     _add_save(commands.add_parser("save", help="copy a model into one .safetensors file, or a folder"))
     add_eval(commands.add_parser("eval", help="measure what a model draws, with any settings"))
     add_train(commands.add_parser("train", help="a style from one picture (LoRA), or a whole model"))
