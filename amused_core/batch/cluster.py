@@ -13,6 +13,7 @@ from .engine import OnProgress, Summary, draw_parts
 from .extra import ray as ray_library
 from .job import Job, Plan
 from .ledger import Ledger
+from .lock import locked
 from .model_backend import ModelBackend
 from .pictures import Picture
 from .store import Store
@@ -45,7 +46,7 @@ def run_on_ray(
     plan = Plan(job, survey(job.pictures), ModelBackend(load_model(**loading)).identity())
     ledger = Ledger(Store(job.out))
     progress = Progress(0, plan.total, 0, 0)
-    with ledger.lock(job.shard, job.unlock), _connection(ray, address):
+    with locked(ledger.store, job.shard, job.unlock), _connection(ray, address):
         ledger.begin(plan.manifest(), job.overwrite)
         try:
             for done, errors, drawn in _deal(ray, plan, loading, workers):

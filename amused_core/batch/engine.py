@@ -10,6 +10,7 @@ from ..errors import AmusedError
 from .backend import Backend
 from .job import Job, Plan
 from .ledger import Ledger, Record
+from .lock import locked
 from .pictures import Picture
 from .store import Store
 from .survey import survey
@@ -53,7 +54,7 @@ def run(job: Job, backend: Backend, on_progress: OnProgress | None = None) -> Su
     """
     plan = Plan(job, survey(job.pictures), backend.identity())
     ledger = Ledger(Store(job.out))
-    with ledger.lock(job.shard, job.unlock):
+    with locked(ledger.store, job.shard, job.unlock):
         ledger.begin(plan.manifest(), job.overwrite)
         return draw(plan, ledger, backend, on_progress)
 

@@ -1,17 +1,12 @@
-"""What is done of a job, kept in its folder: the manifest, a record a picture, and the lock."""
+"""What is done of a job, kept in its folder: the manifest, and a record a picture."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ..errors import AmusedError
-from .extra import filelock
 from .store import Store
 
 FOLDER = ".job"
@@ -31,8 +26,6 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-
-    # the manifest
 
     def manifest(self) -> dict[str, Any] | None:
         """What the job in this folder is, or None."""
@@ -88,8 +81,6 @@ class Ledger:
             if not name.startswith("lock"):
                 self.store.remove(f"{FOLDER}/{name}")
 
-    # records
-
     def part_numbers(self) -> list[int]:
         """The parts of which anything is done."""
         names = {name.partition(".")[0] for name in self.store.names(FOLDER) if name.startswith("part-")}
@@ -138,50 +129,6 @@ class Ledger:
     def _read(self, name: str) -> Iterator[Record]:
         with self.store.reading(name) as file:
             yield from map(json.loads, file)
-
-    # the lock
-
-    @contextmanager
-    def lock(self, shard: tuple[int, int], force: bool = False) -> Iterator[None]:
-        """Keeps other processes away from a shard of the job.
-
-        On a disk the system gives it up when the process ends, however that happens.
-
-        Raises:
-            AmusedError: another process has it.
-        """
-        name = f"{FOLDER}/lock-{shard[0]}-of-{shard[1]}"
-        if not self.store.local:
-            yield from self._lock_object(name, force)
-            return
-        path = Path(self.store.root, name)
-        library = filelock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            held = library.FileLock(path, timeout=0)
-            held.acquire()
-        except library.Timeout:
-            raise AmusedError(f"Another process is drawing into {self.store.url!r}; wait for it, or stop it.") from None
-        except OSError as error:
-            raise AmusedError(f"{str(path)!r} cannot be written: {error}") from error
-        try:
-            yield
-        finally:
-            held.release()
-
-    def _lock_object(self, name: str, force: bool) -> Iterator[None]:
-        """Where the system has no locks: an object that says who is at it."""
-        if self.store.exists(name) and not force:
-            with self.store.reading(name) as file:
-                owner = file.read().decode("utf-8", "replace")
-            raise AmusedError(
-                f"{self.store.url!r} is locked by {owner}; wait for it, or if it has ended, go on with --unlock."
-            )
-        self.store.write(name, f"process {os.getpid()} on {platform.node()}".encode())
-        try:
-            yield
-        finally:
-            self.store.remove(name)
 
 
 def part_name(part: int) -> str:

@@ -25,9 +25,9 @@ Result = dict[str, Any]
 class Predictor:
     """Rows to pictures for `ray.data.Dataset.map_batches`; each actor has a model of its own.
 
-    Rows have the columns of `amused batch`, and an `id` or a `seed`: a block of Ray does not know a row's number. Of
-    each picture come back the row's columns, with `id`, `seed` and `prompt` as they were drawn, `status` ("ok" or "error"),
-    `error` (a sentence), `settings` (JSON), `png` (the content of a file), and `npy` (tokens, the content of a file).
+    Rows have the columns of `amused batch`, and an `id` or a `seed`: a block of Ray does not know a row's number. What
+    comes back of each picture are the row's columns, with `id`, `seed` and `prompt` as they were drawn, `status` ("ok"
+    or "error"), `error` (a sentence), `settings` (JSON), `png` and `npy` (the picture's and the tokens' file contents).
 
         data.map_batches(Predictor, fn_constructor_kwargs={"steps": 8}, concurrency=4, num_gpus=1, batch_size=64)
 

@@ -28,7 +28,7 @@ def publish(plan: Plan, ledger: Ledger) -> tuple[str, int]:
     if plan.job.format == "parquet":
         results = f"results{suffix}.parquet"
         with ledger.store.writing(results) as path:
-            parquet.write_rows(path, parquet.schema(plan.survey.columns, HEAD, ()), _records(plan, ledger))
+            parquet.write_rows(path, parquet.schema(plan.survey.columns, HEAD, ()), _typed_records(plan, ledger))
     else:
         results = f"results{suffix}.jsonl"
         write_lines(ledger.store, results, _records(plan, ledger))
@@ -39,6 +39,14 @@ def _records(plan: Plan, ledger: Ledger) -> Iterator[Record]:
     for part in ledger.part_numbers():
         if part in plan.parts:
             yield from ledger.records(part)
+
+
+def _typed_records(plan: Plan, ledger: Ledger) -> Iterator[Record]:
+    """Records for typed columns: an error may be that a value has another type."""
+    names = {*HEAD, "prompt", *plan.survey.columns}
+    for record in _records(plan, ledger):
+        failed = record["status"] == "error"
+        yield {name: value for name, value in record.items() if name in names} if failed else record
 
 
 def _errors(plan: Plan, ledger: Ledger) -> Iterator[Record]:
