@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import AmusedError
 from ..model import load_model
+from .columns import COLUMNS
 from .drawing import drawings, npy
 from .engine import batches, group
 from .model_backend import ModelBackend
@@ -26,7 +27,7 @@ class Predictor:
     """Rows to pictures for `ray.data.Dataset.map_batches`; each actor has a model of its own.
 
     Rows have the columns of `amused batch`, and an `id` or a `seed`: a block of Ray does not know a row's number. What
-    comes back of each picture are the row's columns, with `id`, `seed` and `prompt` as they were drawn, `status` ("ok"
+    comes back of each picture are the row's other columns, `id`, `seed` and `prompt` as they were drawn, `status` ("ok"
     or "error"), `error` (a sentence), `settings` (JSON), `png` and `npy` (the picture's and the tokens' file contents).
 
         data.map_batches(Predictor, fn_constructor_kwargs={"steps": 8}, concurrency=4, num_gpus=1, batch_size=64)
@@ -61,24 +62,26 @@ class Predictor:
     def __call__(self, table: Mapping[str, np.ndarray]) -> Table:
         """Draws a block of rows, name -> column."""
         rows = [make_row(number, f"row {number}", columns) for number, columns in enumerate(_rows(table))]
-        pictures = [picture for row in rows for picture in expand([_seedable(row)], self.expansion)]
+        pictures = list(expand(map(_seedable, rows), self.expansion))
         groups, failures = group(pictures, self.backend)
-        found = {picture.id: self._result(picture, error) for picture, error in failures}
+        found = {picture.number: self._result(picture, error) for picture, error in failures}
         for members in batches(groups, self.batch, self.backend):
             found |= self._draw(members)
-        originals = [{name: column[picture.row] for name, column in table.items()} for picture in pictures]
-        return _table([{**one, **found[picture.id]} for one, picture in zip(originals, pictures, strict=True)])
+        rows_of = [picture.row for picture in pictures]
+        # What was drawn with is in `settings`; a column of ours may hold anything in a bad row.
+        others = {name: np.asarray(column)[rows_of] for name, column in table.items() if name not in COLUMNS}
+        return {**others, **_table([found[picture.number] for picture in pictures])}
 
-    def _draw(self, pictures: Sequence[Picture]) -> dict[str, Result]:
+    def _draw(self, pictures: Sequence[Picture]) -> dict[int, Result]:
         try:
             drawn = self.backend.draw(pictures)
         except AmusedError as error:
             if len(pictures) == 1:
-                return {pictures[0].id: self._result(pictures[0], str(error))}
-            return {name: result for picture in pictures for name, result in self._draw([picture]).items()}
+                return {pictures[0].number: self._result(pictures[0], str(error))}
+            return {number: result for picture in pictures for number, result in self._draw([picture]).items()}
         images = drawn.images() if self.pictures else None
         return {
-            picture.id: self._result(picture, "", drawing.about, drawing.picture, drawing.tokens)
+            picture.number: self._result(picture, "", drawing.about, drawing.picture, drawing.tokens)
             for picture, drawing in zip(pictures, drawings(pictures, drawn, images, ".png", self.tokens), strict=True)
         }
 

@@ -1,4 +1,4 @@
-"""A process that is killed, a disk that is full: nothing half written, nothing twice, nothing lost but the batch in hand."""
+"""A process that is killed, a disk that is full: nothing half written or twice, nothing lost but the batch in hand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,9 +51,7 @@ def test_killed_at_every_write(plain: tuple[str, dict], tmp_path: Path, monkeypa
     form, expected = plain
     beside = store.beside
 
-    def killer(count: int, after: bool) -> None:
-        from contextlib import contextmanager
-
+    def killer(out: Path, count: int, after: bool) -> None:
         left = [count]
 
         @contextmanager
@@ -71,7 +71,7 @@ def test_killed_at_every_write(plain: tuple[str, dict], tmp_path: Path, monkeypa
     for after in (False, True):
         for count in range(1, 200, 1 if form != "files" else 5):
             out = tmp_path / f"{after}-{count}"
-            code = in_a_child(lambda: killer(count, after))
+            code = in_a_child(partial(killer, out, count, after))
             assert code in (0, -signal.SIGKILL)
             if code == 0:
                 break
@@ -111,10 +111,9 @@ def test_a_full_disk_stops_and_resumes(
 ) -> None:
     form, expected = plain
     beside = store.beside
-    for count in (1, 4, 9, 14):
-        out, left = tmp_path / str(count), [count]
 
-        def full(path: Path):
+    def full_after(count: int) -> Callable[[Path], object]:
+        def write(path: Path) -> object:
             left[0] -= 1
             if left[0] == 0:
                 raise AmusedError(
@@ -122,8 +121,13 @@ def test_a_full_disk_stops_and_resumes(
                 )
             return beside(path)
 
+        left = [count]
+        return write
+
+    for count in (1, 4, 9, 14):
+        out = tmp_path / str(count)
         with monkeypatch.context() as patch:
-            patch.setattr(store, "beside", full)
+            patch.setattr(store, "beside", full_after(count))
             with pytest.raises(AmusedError, match="No space left"):
                 run(job(table(PROMPTS), out, format=form, tokens="also"), FakeBackend())
         assert not list(out.rglob("*.partial"))
