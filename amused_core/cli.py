@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .batch.cli import add_batch, add_decode
 from .bench.cli import add_bench
 from .errors import AmusedError
 from .evaluation.cli import add_eval
@@ -135,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("amused", description="Masked-image generation with aMUSEd.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="text-to-image, image-to-image and inpainting"))
+    add_batch(commands.add_parser("batch", help="generate the images of a table of prompts, resumable"))
+    add_decode(commands.add_parser("decode", help="decode the tokens that amused batch kept"))
     _add_save(commands.add_parser("save", help="copy a model to a single .safetensors file or a folder"))
     add_eval(commands.add_parser("eval", help="measure the accuracy and quality of a model, with any settings"))
     add_train(commands.add_parser("train", help="train a LoRA on one or more images, or a whole model"))

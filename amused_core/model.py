@@ -260,11 +260,25 @@ class AmusedModel:
         `wrap_predict` may put a callable around the one that predicts logits, such as a clock; the others are as in
         `generate`.
         """
+        tokens = self.draw_tokens(request, on_step, on_attention, reuse, wrap_predict)
+        pictures = [request.picture_settings(index) for index in range(request.batch)]
+        return Result(self.decode(request, tokens), tokens.cpu(), pictures)
+
+    @torch.no_grad()
+    def draw_tokens(
+        self,
+        request: Request,
+        on_step: Callable[[Step], None] | None = None,
+        on_attention: AttentionObserver | None = None,
+        reuse: bool = True,
+        wrap_predict: Callable[[Predict], Predict] | None = None,
+    ) -> Tensor:
+        """The first half of `run`: tokens int64 [B,h,w], on the device they were drawn on."""
         settings = request.settings
         schedule = Schedule.named(settings.schedule, settings.steps, request.start)
         region = None if request.region is None else inputs.rows(request.region, request.batch).to(self.device)
         predict = self._predictor(request, schedule, on_attention, reuse)
-        tokens = sample(
+        return sample(
             self._start(request, region, schedule),
             predict if wrap_predict is None else wrap_predict(predict),
             schedule,
@@ -276,8 +290,11 @@ class AmusedModel:
             logits_filter=logits_filter(settings.sampling_temperature, settings.top_k, settings.top_p),
             rule=RULES[settings.order],
         )
-        pictures = [request.picture_settings(index) for index in range(request.batch)]
-        return Result(self._kept(request, self.vq.decode(tokens).cpu()), tokens.cpu(), pictures)
+
+    @torch.no_grad()
+    def decode(self, request: Request, tokens: Tensor) -> Tensor:
+        """The second half of `run`: pictures float32 [B,H,W,3] of tokens [B,h,w]; may run in another thread."""
+        return self._kept(request, self.vq.decode(tokens).cpu())
 
     def _start(self, request: Request, region: Tensor | None, schedule: Schedule) -> Tensor:
         """The grid a run begins with, int64 [B,h,w]."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from . import inputs
@@ -64,6 +65,12 @@ class Request:
             "keep_original": self.keep_original,
             **asdict(self.settings),
         }
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for requests that `join_requests` can join: all but prompts, pictures and seeds is the same."""
+        given = (self.pixels is None, self.region is None, self.whole_region, self.keep_original)
+        return (self.width, self.height, self.settings, self.start, self.strength, self.seeding, *given)
 
 
 def resolve(
@@ -127,6 +134,22 @@ def resolve(
         batch=batch,
         draws=SharedDraws(seeded(seeds[0])) if seeding == "diffusers" else PerImageDraws(seeds),
         keep_original=inputs.flag(keep_original, "keep_original"),
+    )
+
+
+def join_requests(requests: Sequence[Request]) -> Request:
+    """One request for the pictures of several single ones of the same `group`, with a seed for each picture."""
+    first = requests[0]
+    seeds = [request.seeds[0] for request in requests]
+    return replace(
+        first,
+        prompts=[request.prompts[0] for request in requests],
+        negatives=[request.negatives[0] for request in requests],
+        pixels=None if first.pixels is None else torch.cat([request.pixels for request in requests]),
+        region=None if first.region is None else torch.cat([request.region for request in requests]),
+        seeds=seeds,
+        batch=len(requests),
+        draws=PerImageDraws(seeds),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ class Value(Protocol):
             AmusedError: it is of another type, or out of range.
         """
 
+    def parse(self, text: str) -> Any:
+        """What a cell of a table says, for `check`; the text itself where it says nothing of the kind."""
+
     def option(self, several: bool) -> dict[str, Any]:
         """Keywords of `argparse.ArgumentParser.add_argument`; `several`: the option takes a list of values."""
 
@@ -36,6 +40,10 @@ class Number:
     def check(self, value: Any, name: str, codebook_size: int) -> float:
         """See `Value`."""
         return inputs.number(value, name, self.low, self.high, self.above)
+
+    def parse(self, text: str) -> Any:
+        """See `Value`."""
+        return parse_number(text)
 
     def option(self, several: bool) -> dict[str, Any]:
         """See `Value`."""
@@ -53,6 +61,10 @@ class Whole:
         """See `Value`."""
         return inputs.whole(value, name, self.low, codebook_size if self.high is None else self.high)
 
+    def parse(self, text: str) -> Any:
+        """See `Value`."""
+        return parse_whole(text)
+
     def option(self, several: bool) -> dict[str, Any]:
         """See `Value`."""
         return {"type": int, "metavar": "N", **({"nargs": "+"} if several else {})}
@@ -67,6 +79,10 @@ class Choice:
     def check(self, value: Any, name: str, codebook_size: int) -> str:
         """See `Value`."""
         return inputs.choice(value, name, self.names)
+
+    def parse(self, text: str) -> Any:
+        """See `Value`."""
+        return text
 
     def option(self, several: bool) -> dict[str, Any]:
         """See `Value`."""
@@ -90,6 +106,10 @@ class NumberPair:
         first, second = (inputs.number(item, name, self.low, self.high) for item in pair)
         return first, second
 
+    def parse(self, text: str) -> Any:
+        """See `Value`."""
+        return _parse_numbers(text)
+
     def option(self, several: bool) -> dict[str, Any]:
         """See `Value`."""
         return {"type": float, "nargs": 2, "metavar": ("A", "B"), **({"action": "append"} if several else {})}
@@ -107,6 +127,10 @@ class Interval:
             raise AmusedError(f"{name} is {quoted(value)}; allowed are two numbers with 0 <= first < second <= 1.")
         return float(pair[0]), float(pair[1])
 
+    def parse(self, text: str) -> Any:
+        """See `Value`."""
+        return _parse_numbers(text)
+
     def option(self, several: bool) -> dict[str, Any]:
         """See `Value`."""
         return {"type": float, "nargs": 2, "metavar": ("A", "B"), **({"action": "append"} if several else {})}
@@ -120,6 +144,40 @@ class Switch:
         """See `Value`."""
         return inputs.flag(value, name)
 
+    def parse(self, text: str) -> Any:
+        """See `Value`."""
+        return parse_flag(text)
+
     def option(self, several: bool) -> dict[str, Any]:
         """See `Value`."""
         return {"action": "store_const", "const": [True] if several else True}
+
+
+def parse_number(text: str) -> float | str:
+    """A text as a number; as it is where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def parse_whole(text: str) -> int | str:
+    """A text as a whole number, "8.0" too, as tables write a column with gaps; as it is where it is none."""
+    try:
+        return int(text)
+    except ValueError:
+        number = parse_number(text)
+        return int(number) if isinstance(number, float) and number.is_integer() else text
+
+
+def parse_flag(text: str) -> bool | str:
+    """A text as True or False; as it is where it is neither."""
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower(), text)
+
+
+def _parse_numbers(text: str) -> Any:
+    """Text such as "2:0", "2, 0" or "[2, 0]" as numbers."""
+    numbers = [parse_number(part) for part in re.split(r"[\s,:;]+", text.strip(" []()"))]
+    if not all(isinstance(number, float) for number in numbers):
+        return text
+    return numbers[0] if len(numbers) == 1 else numbers

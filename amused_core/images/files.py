@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torch import Tensor
 
@@ -17,24 +18,25 @@ if TYPE_CHECKING:
     from PIL import Image
 
 METADATA_KEY = "amused"
+MAX_COMMENT = 65533  # bytes of a JPEG comment
 
 
-def open_picture(path: str) -> Image.Image:
-    """A picture file, turned as its EXIF orientation says, as RGB on white.
-
-    Raises:
-        AmusedError: missing or not a picture.
-    """
-    return _open(path, rgb)
-
-
-def open_mask(path: str) -> Image.Image:
-    """A mask file as one channel, turned as its EXIF orientation says; white = draw anew.
+def open_picture(path: str, file: BinaryIO | None = None) -> Image.Image:
+    """A picture file, turned as its EXIF orientation says, as RGB on white; `file`: what to read in place of `path`.
 
     Raises:
         AmusedError: missing or not a picture.
     """
-    return _open(path, grey)
+    return _open(path, rgb, file)
+
+
+def open_mask(path: str, file: BinaryIO | None = None) -> Image.Image:
+    """A mask file as one channel, turned as its EXIF orientation says; white = draw anew. `file`: see `open_picture`.
+
+    Raises:
+        AmusedError: missing or not a picture.
+    """
+    return _open(path, grey, file)
 
 
 def save_pictures(images: Tensor, path: Path, about: list[dict[str, Any]]) -> list[Path]:
@@ -43,24 +45,35 @@ def save_pictures(images: Tensor, path: Path, about: list[dict[str, Any]]) -> li
     Raises:
         AmusedError: one cannot be written; those before it are whole.
     """
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    pixels = (images.clamp(0, 1) * 255).round().byte().numpy()
-    files = [path] if len(pixels) == 1 else [path.with_stem(f"{path.stem}-{i}") for i in range(len(pixels))]
-    for array, file, item in zip(pixels, files, about, strict=True):
-        info = PngInfo()
-        info.add_text(METADATA_KEY, json.dumps(item, ensure_ascii=True))
+    files = [path] if len(images) == 1 else [path.with_stem(f"{path.stem}-{i}") for i in range(len(images))]
+    for image, file, item in zip(images, files, about, strict=True):
         with beside(file) as partial:
-            Image.fromarray(array).save(partial, "PNG", pnginfo=info)
+            partial.write_bytes(encode_picture(image, item))
     return files
 
 
-def _open(path: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def encode_picture(image: Tensor, about: dict[str, Any], ending: str = ".png") -> bytes:
+    """A picture float [H,W,3] as the content of a file that ends in `.png` or `.jpg`, `about` in its metadata."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    picture = Image.fromarray((image.clamp(0, 1) * 255).round().byte().numpy())
+    text = json.dumps(about, ensure_ascii=True)
+    file = io.BytesIO()
+    if ending == ".jpg":
+        picture.save(file, "JPEG", quality=95, subsampling=0, comment=text.encode()[:MAX_COMMENT])
+    else:
+        info = PngInfo()
+        info.add_text(METADATA_KEY, text)
+        picture.save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def _open(path: str, convert: Callable[[Image.Image], Image.Image], file: BinaryIO | None) -> Image.Image:
     from PIL import Image, ImageOps
 
     try:
-        picture = Image.open(path)
+        picture = Image.open(path if file is None else file)
         picture.load()
         upright = ImageOps.exif_transpose(picture)
         upright.format = picture.format  # of a copy it is None

@@ -12,11 +12,15 @@ from .weights import weights_version
 
 
 class PromptCache:
-    """Encoded prompts by text and size. Changed weights, another attention function or another module empty it."""
+    """The last `size` encoded prompts by text and size in pixels.
+
+    Changed weights, another attention function or another module empty it.
+    """
 
     SIZE = 8
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = SIZE) -> None:
+        self.size = size
         self._prompts: dict[tuple[str, int, int], EncodedPrompt] = {}
         self._source: Any = None
 
@@ -35,7 +39,7 @@ class PromptCache:
             self._prompts.update(zip(new, rows, strict=True))
         chosen = {key: self._prompts[key] for key in keys}
         others = {key: prompt for key, prompt in self._prompts.items() if key not in chosen}
-        self._prompts = dict(list({**others, **chosen}.items())[-self.SIZE :])
+        self._prompts = dict(list({**others, **chosen}.items())[-self.size :])
         return [chosen[key] for key in keys]
 
     def clear(self) -> None:

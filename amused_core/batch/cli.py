@@ -1,0 +1,137 @@
+"""The arguments of `amused batch` and `amused decode`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..errors import AmusedError
+
+
+def add_batch(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `amused batch`. Importing this module loads nothing else."""
+    add = command.add_argument
+    add("rows", metavar="ROWS", help="a .jsonl, .csv, .tsv, .parquet or .txt file (a prompt a line), or its URL")
+    _add_output(command)
+    add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="for rows without it: steps=8")
+    add("--grid", nargs="+", action="extend", default=[], metavar="NAME=A,B", help="each row with every combination")
+    add("--seed", type=int, default=0, metavar="N", help="a row without a seed gets one from N and its id (default: 0)")
+    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="for rows without one; may be repeated")
+    add("--name", metavar="TEMPLATE", help="of files: {id}, {number}, {row}, {copy}, {seed}, a column (default: {id})")
+    add("--layout", metavar="geneval|hpsv2", help="the folders that a benchmark reads")
+    add("--tokens", nargs="?", default="no", const="also", metavar="only", help="keep tokens, too, or 'only' them")
+    add("--dry-run", action="store_true", help="say what the job will take, and write nothing")
+    add("--ray", nargs="?", const="", metavar="ADDRESS", help="on a Ray cluster, or on a Ray of this machine")
+    add("--workers", type=int, metavar="N", help="of --ray (default: one a GPU, or one a CPU)")
+    command.set_defaults(run=run)
+
+
+def add_decode(command: argparse.ArgumentParser) -> None:
+    """Adds the options of `amused decode`."""
+    command.add_argument("source", metavar="SOURCE", help="a folder of amused batch --tokens, or a .npy file")
+    _add_output(command)
+    command.set_defaults(run=decode)
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("out", metavar="OUT", help="the folder to write, or its URL, such as s3://bucket/folder")
+    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the model that ships here)")
+    add("--format", default="files", metavar="files|webdataset|parquet", help="of pictures (default: files)")
+    add("--batch", default="auto", metavar="N", help="pictures drawn at a time (default: auto, what memory allows)")
+    add("--part", type=int, metavar="N", help="pictures in a tar or Parquet file, and in what --shard deals out")
+    add("--shard", default="0/1", metavar="I/N", help="draw the share I of N, from 0")
+    add("--retry-errors", action="store_true", help="draw again what could not be drawn")
+    add("--overwrite", action="store_true", help="remove what another job left in OUT")
+    add("--unlock", action="store_true", help="go on though a process that has ended left a URL locked")
+    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
+    add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")
+
+
+def run(options: argparse.Namespace) -> int:
+    """`amused batch`: draws the pictures of a table; 3 where some could not be drawn."""
+    from functools import partial
+
+    from ..inputs import whole
+    from ..sampling.randomness import MAX_SEED
+    from . import columns
+    from .model_backend import ModelBackend
+    from .names import find_layout
+    from .pictures import Expansion, table_pictures
+    from .report import show_estimate, show_run
+    from .store import absolute
+
+    rows = absolute(options.rows)
+    lora = {"lora": options.lora} if options.lora else {}
+    expansion = Expansion(
+        seed=whole(options.seed, "--seed", 0, MAX_SEED),
+        defaults={**columns.defaults(options.set), **lora},
+        grid=columns.grid(options.grid),
+        layout=find_layout(options.layout, options.name, options.format),
+    )
+    about = {"seed": expansion.seed, "set": options.set, "grid": options.grid, "layout": expansion.layout.name}
+    job = _job(
+        options,
+        pictures=partial(table_pictures, rows, expansion),
+        about={**about, "lora": options.lora or []},
+        source=rows,
+        tokens=options.tokens,
+        ending=expansion.layout.ending,
+    )
+    if options.ray is not None and not options.dry_run:
+        from .cluster import run_on_ray
+
+        work = partial(run_on_ray, job, _loading(options), options.ray, options.workers)
+        return show_run(job, lambda on_progress: work(on_progress=on_progress))
+    backend = ModelBackend(_load(options), rows)
+    return show_estimate(job, backend) if options.dry_run else _run(job, backend)
+
+
+def decode(options: argparse.Namespace) -> int:
+    """`amused decode`: draws the pictures of tokens; 3 where some could not be drawn."""
+    from .decoding import DecodingBackend, TokenSource
+    from .store import absolute
+
+    tokens = TokenSource(absolute(options.source))
+    job = _job(options, pictures=tokens.pictures, about={"tokens": options.source}, source=tokens.source)
+    return _run(job, DecodingBackend(_load(options), tokens.source))
+
+
+def _run(job: Any, backend: Any) -> int:
+    from .engine import run as run_job
+    from .report import show_run
+
+    return show_run(job, lambda on_progress: run_job(job, backend, on_progress))
+
+
+def _job(options: argparse.Namespace, **more: Any) -> Any:
+    from .job import Job, parse_shard
+    from .store import absolute
+
+    if options.batch != "auto" and not options.batch.isdecimal():
+        raise AmusedError(f"--batch is {options.batch!r}; allowed are auto and whole numbers.")
+    return Job(
+        out=absolute(options.out),
+        format=options.format,
+        batch=None if options.batch == "auto" else int(options.batch),
+        part=options.part,
+        shard=parse_shard(options.shard),
+        retry_errors=options.retry_errors,
+        overwrite=options.overwrite,
+        unlock=options.unlock,
+        **more,
+    )
+
+
+def _loading(options: argparse.Namespace) -> dict[str, Any]:
+    from .store import absolute
+
+    path = options.model and absolute(options.model)
+    return {"path": path, "dtype": options.dtype, "device": options.device, "attention": options.attention}
+
+
+def _load(options: argparse.Namespace) -> Any:
+    from ..model import load_model
+
+    return load_model(**_loading(options))

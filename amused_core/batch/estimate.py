@@ -1,0 +1,81 @@
+"""What a job will take, before it begins: nothing is written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from .backend import Backend
+from .drawing import drawings, npy
+from .engine import batches, group
+from .job import Job, Plan
+from .ledger import Ledger
+from .pictures import Picture
+from .store import Store
+from .survey import survey
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of a job.
+
+    Attributes:
+        rows, pictures: of the whole job.
+        missing: pictures of our share that are not drawn yet; `batches` of them.
+        errors: pictures that cannot be drawn; `first_error` says of the first one where it is and why.
+        seconds, bytes: for those missing, from one batch that was drawn and thrown away.
+    """
+
+    rows: int
+    pictures: int
+    missing: int
+    batches: int
+    errors: int
+    first_error: str | None
+    seconds: float
+    bytes: int
+
+
+def estimate(job: Job, backend: Backend) -> Estimate:
+    """Goes through a job without drawing it, but for one batch.
+
+    Raises:
+        AmusedError: see `engine.run`.
+    """
+    plan = Plan(job, survey(job.pictures), backend.identity())
+    ledger = Ledger(Store(job.out))
+    there = ledger.manifest()
+    resumed = there is not None and there.get("fingerprint") == plan.manifest()["fingerprint"] and not job.overwrite
+    missing = count = errors = 0
+    first_error, largest = None, []
+    for part, pictures in plan.parts_of_pictures():
+        done = {record["number"] for record in ledger.records(part)} if resumed else set()
+        groups, failures = group([picture for picture in pictures if picture.number not in done], backend)
+        errors += len(failures)
+        if failures and first_error is None:
+            first_error = f"{failures[0][0].place}: {failures[0][1]}"
+        for batch in batches(groups, job.batch, backend):
+            missing, count = missing + len(batch), count + 1
+            largest = batch if len(batch) > len(largest) else largest
+    seconds, size = _measure(plan, backend, largest) if largest else (0.0, 0.0)
+    return Estimate(
+        plan.survey.rows,
+        plan.survey.pictures,
+        missing,
+        count,
+        errors,
+        first_error,
+        seconds * missing,
+        round(size * missing),
+    )
+
+
+def _measure(plan: Plan, backend: Backend, pictures: list[Picture]) -> tuple[float, float]:
+    """Seconds and bytes of one picture."""
+    began = time.perf_counter()
+    drawn = backend.draw(pictures)
+    images = None if plan.job.tokens == "only" else drawn.images()
+    stored = list(drawings(pictures, drawn, images, plan.job.ending, plan.job.tokens != "no"))
+    seconds = time.perf_counter() - began
+    size = sum(len(one.picture or b"") + (0 if one.tokens is None else len(npy(one.tokens))) for one in stored)
+    return seconds / len(pictures), size / len(pictures)
