@@ -13,39 +13,70 @@ def add_batch(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("rows", metavar="ROWS", help="a .jsonl, .csv, .tsv, .parquet or .txt file (a prompt a line), or its URL")
     _add_output(command)
-    add("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="for rows without it: steps=8")
-    add("--grid", nargs="+", action="extend", default=[], metavar="NAME=A,B", help="each row with every combination")
-    add("--seed", type=int, default=0, metavar="N", help="a row without a seed gets one from N and its id (default: 0)")
-    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="for rows without one; may be repeated")
-    add("--name", metavar="TEMPLATE", help="of files: {id}, {number}, {row}, {copy}, {seed}, a column (default: {id})")
-    add("--layout", metavar="geneval|hpsv2", help="the folders that a benchmark reads")
-    add("--tokens", nargs="?", default="no", const="also", metavar="only", help="keep tokens, too, or 'only' them")
-    add("--dry-run", action="store_true", help="say what the job will take, and write nothing")
-    add("--ray", nargs="?", const="", metavar="ADDRESS", help="on a Ray cluster, or on a Ray of this machine")
-    add("--workers", type=int, metavar="N", help="of --ray (default: one a GPU, or one a CPU)")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="values for rows that lack them, such as steps=8",
+    )
+    add(
+        "--grid",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=A,B",
+        help="values to combine: each row is generated with every combination",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="base seed; a row without a seed gets one derived from N and its id (default: 0)",
+    )
+    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="LoRA for rows without one; may be repeated")
+    add(
+        "--name",
+        metavar="TEMPLATE",
+        help="file names: {id}, {number}, {row}, {copy}, {seed} or a column (default: {id})",
+    )
+    add("--layout", metavar="geneval|hpsv2", help="folder layout of a benchmark")
+    add(
+        "--tokens",
+        nargs="?",
+        default="no",
+        const="also",
+        metavar="only",
+        help="also save the tokens; 'only' saves no images",
+    )
+    add("--dry-run", action="store_true", help="print what the job would do and write nothing")
+    add("--ray", nargs="?", const="", metavar="ADDRESS", help="run on a Ray cluster, or on a local Ray instance")
+    add("--workers", type=int, metavar="N", help="number of workers with --ray (default: one per GPU, or one per CPU)")
     command.set_defaults(run=run)
 
 
 def add_decode(command: argparse.ArgumentParser) -> None:
     """Adds the options of `amused decode`."""
-    command.add_argument("source", metavar="SOURCE", help="a folder of amused batch --tokens, or a .npy file")
+    command.add_argument("source", metavar="SOURCE", help="a folder written by amused batch --tokens, or a .npy file")
     _add_output(command)
     command.set_defaults(run=decode)
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("out", metavar="OUT", help="the folder to write, or its URL, such as s3://bucket/folder")
-    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the model that ships here)")
-    add("--format", default="files", metavar="files|webdataset|parquet", help="of pictures (default: files)")
-    add("--batch", default="auto", metavar="N", help="pictures drawn at a time (default: auto, what memory allows)")
-    add("--part", type=int, metavar="N", help="pictures in a tar or Parquet file, and in what --shard deals out")
-    add("--shard", default="0/1", metavar="I/N", help="draw the share I of N, from 0")
-    add("--retry-errors", action="store_true", help="draw again what could not be drawn")
-    add("--overwrite", action="store_true", help="remove what another job left in OUT")
-    add("--unlock", action="store_true", help="go on though a process that has ended left a URL locked")
-    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="of the U-ViT and text encoder")
-    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to run")
+    add("out", metavar="OUT", help="the output folder or its URL, such as s3://bucket/folder")
+    add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the embedded model)")
+    add("--format", default="files", metavar="files|webdataset|parquet", help="output format (default: files)")
+    add("--batch", default="auto", metavar="N", help="batch size (default: auto, as memory allows)")
+    add("--part", type=int, metavar="N", help="images per tar or Parquet file, and per unit that --shard distributes")
+    add("--shard", default="0/1", metavar="I/N", help="generate shard I of N, counted from 0")
+    add("--retry-errors", action="store_true", help="retry images that failed")
+    add("--overwrite", action="store_true", help="remove files of another job from OUT")
+    add("--unlock", action="store_true", help="ignore the lock that a terminated process left at a URL")
+    add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="precision of the U-ViT and the text encoder")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="device to run on")
     add("--attention", default="auto", metavar="auto|sdpa|xformers", help="attention backend")
 
 
