@@ -17,6 +17,9 @@ from .networks.text import Text
 from .networks.transformer import Transformer
 from .networks.vq import VQ
 
+# The most characters of another library's message in a sentence.
+REASON = 200
+
 
 def build_transformer(
     checkpoint: Checkpoint,
@@ -35,17 +38,15 @@ def build_vq(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> VQ:
     """diffusers' `VQModel` with its weights, always fp32: the decoder overflows in fp16 (diffusers#5437)."""
     from diffusers import VQModel
 
-    module = _construct("vqvae", lambda: VQModel.from_config(checkpoint.config("vqvae")))
+    module = _construct(checkpoint, "vqvae", lambda: VQModel.from_config(checkpoint.config("vqvae")))
     load_state(module, checkpoint.state("vqvae"), "vqvae")
     return VQ(nn.Module.to(module.eval(), device, torch.float32))
 
 
 def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Text:
     """transformers' `CLIPTextModelWithProjection` with its weights and tokenizer, in eval mode."""
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
-
     config = checkpoint.config("text_encoder")
-    module = _construct("text_encoder", lambda: CLIPTextModelWithProjection(CLIPTextConfig(**config)))
+    module = _construct(checkpoint, "text_encoder", lambda: _text_module(config))
     # Older checkpoints store this constant buffer; newer transformers versions rebuild it.
     stored = checkpoint.state("text_encoder").items()
     load_state(module, {k: v for k, v in stored if not k.endswith("position_ids")}, "text_encoder")
@@ -62,13 +63,24 @@ def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device:
     return Text(module.eval().to(device=device, dtype=dtype), tokenizer)
 
 
-def _construct(part: str, make: Callable[[], Any]) -> Any:
+def _construct(checkpoint: Checkpoint, part: str, make: Callable[[], Any]) -> Any:
     """A module without weights; whatever a damaged config makes its class raise becomes one sentence."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), torch.no_grad():
             return make()
     except Exception as error:
-        raise CheckpointError(f"The {part}'s config does not describe a model: {error}") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:REASON]
+        message = f"The {part}'s config does not describe a model ({part}/config.json of {str(checkpoint.path)!r}): "
+        raise CheckpointError(f"{message}{reason.rstrip('.')}.") from error
+
+
+def _text_module(config: dict[str, Any]) -> Any:
+    """transformers' text encoder; a config may be taken, and yet fail when the encoder runs, so it runs once."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    module = CLIPTextModelWithProjection(CLIPTextConfig(**config))
+    module(torch.zeros(1, module.config.max_position_embeddings, dtype=torch.int64))
+    return module
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], part: str) -> None:

@@ -19,7 +19,7 @@ from .single_file import METADATA_KEY, FileSource, write_checkpoint
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 # A part of a file's name.
-VARIANT = re.compile(r"[\w.-]{1,64}")
+VARIANT = re.compile(r"[\w.-]{0,64}")
 # Of files that this package never writes: such a name is no folder's.
 OTHER_ENDINGS = (".bin", ".ckpt", ".gguf", ".pt", ".pth")
 

@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from amused_core import AmusedError, AmusedModel, load_model
-from amused_core.networks import int8, kernels, predictor
+from amused_core import AmusedModel, load_model
+from amused_core.networks import kernels, predictor
 from amused_core.networks.encoded_prompt import encode_prompts
-from amused_core.networks.int8 import Int8Linear, int8_problem, quantized_copy
 from amused_core.networks.layers import Conv2d
 from amused_core.networks.prompt_cache import PromptCache
 from amused_core.sampling.schedule import Schedule
@@ -163,128 +162,6 @@ def test_tokens_are_the_same_with_either_product(onednn: list[Any], model: Amuse
     assert onednn
     monkeypatch.setattr(kernels, "onednn_pays", lambda: False)
     assert torch.equal(fast, run(model))
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(64, 128, 96), (5, 33, 7), (1, 8, 1)])
-def test_an_int8_layer_is_near_fp32(rows: int, inputs: int, outputs: int, bias: bool) -> None:
-    layer = nn.Linear(inputs, outputs, bias=bias)
-    with torch.no_grad():
-        for index, parameter in enumerate(layer.parameters()):
-            parameter.copy_(noise(*parameter.shape, seed=index + 1))
-        x = noise(2, rows, inputs)
-        want, got = layer(x), Int8Linear(layer)(x)
-        assert got.shape == want.shape and got.dtype == torch.float32
-        assert 0 < (got - want).square().mean().sqrt() < 0.05 * want.square().mean().sqrt()
-        views = Int8Linear(layer)(x.transpose(0, 1))
-    torch.testing.assert_close(views, got.transpose(0, 1))
-
-
-def test_int8_weights_have_a_scale_for_each_output() -> None:
-    """A row of tiny weights is as exact as one of large weights; a row of zeros gives the bias."""
-    layer = nn.Linear(64, 3)
-    with torch.no_grad():
-        layer.weight.copy_(noise(3, 64) * torch.tensor([[1e3], [1e-3], [0.0]]))
-        x = noise(16, 64, seed=1)
-        want, got = layer(x) - layer.bias, Int8Linear(layer)(x) - layer.bias
-    errors = (got - want).square().mean(0).sqrt()
-    assert bool((errors[:2] < 0.05 * want.square().mean(0).sqrt()[:2]).all()) and errors[2] < 1e-6
-
-
-def test_the_twin_shares_all_weights_and_the_text(own: AmusedModel) -> None:
-    """Only what runs in every step is in 8 bits; what a prompt stands for is exact."""
-    uvit = own.transformer
-    quantized = quantized_copy(uvit)
-    mine = {id(weight) for weight in uvit.parameters()}
-    assert {id(weight) for weight in quantized.parameters()} < mine
-    assert not any(isinstance(module, Int8Linear) for module in uvit.modules())
-    layers = {name for name, module in quantized.named_modules() if isinstance(module, Int8Linear)}
-    assert {
-        "transformer_layers.0.attn1.to_q",
-        "project_to_hidden",
-        "up_block.res_blocks.0.channelwise_linear_1",
-    } < layers
-    text, pooled, micro = noise(2, 6, 32), noise(2, 32), torch.ones(2, 5)
-    with torch.no_grad():
-        one, two = (list(leaves(net.condition(text, pooled, micro))) for net in (uvit, quantized))
-    assert len(one) == len(two) > 10 and all(map(torch.equal, one, two))
-
-
-def leaves(condition: Any) -> Iterator[Tensor]:
-    if isinstance(condition, Tensor):
-        yield condition
-    else:
-        for part in condition:
-            yield from leaves(part)
-
-
-def test_the_twin_is_built_once_and_anew_after_a_change(own: AmusedModel) -> None:
-    uvit = own.transformer
-    quantized = quantized_copy(uvit)
-    uvit.attend = uvit.attend
-    assert quantized_copy(uvit) is quantized
-    with torch.no_grad():
-        uvit.get_parameter(QUERY).add_(1)
-    other = quantized_copy(uvit)
-    assert other is not quantized
-    uvit.get_parameter(QUERY).data.add_(1)
-    assert quantized_copy(uvit) is not other
-
-
-def test_the_twin_takes_the_attention_of_the_moment(own: AmusedModel) -> None:
-    seen, attend = [], own.transformer.attend
-    run(own, int8=True)
-    own.transformer.attend = lambda *args: seen.append(1) or attend(*args)
-    run(own, int8=True)
-    assert seen
-
-
-@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
-def test_int8_in_half_precision(folder: Path, dtype: str) -> None:
-    """Refused where it was asked for by name; `fast` goes without."""
-    model = load_model(folder, dtype=dtype)
-    kind = {"fp16": "float16", "bf16": "bfloat16"}[dtype]
-    refused(
-        model, f"int8 works in fp32 on a CPU only, and this model is in {kind} on 'cpu'; leave int8 out.", int8=True
-    )
-    assert model.generate("a cat", fast=True).settings[0]["int8"] is False
-
-
-@pytest.fixture
-def anew() -> Iterator[None]:
-    """Whether 8-bit products work is asked anew, and again afterwards."""
-    int8._works.cache_clear()
-    yield
-    int8._works.cache_clear()
-
-
-@pytest.mark.usefixtures("anew")
-def test_int8_without_the_products(monkeypatch: pytest.MonkeyPatch, own: AmusedModel) -> None:
-    monkeypatch.setattr(torch.ops, "quantized", object())
-    assert "needs a torch with quantized linear layers" in (int8_problem(own.transformer) or "")
-    with pytest.raises(AmusedError, match=r"leave int8 out\.$"):
-        run(own, int8=True)
-    assert torch.equal(run(own, fast=True, steps=4), run(own, cfg_interval=(0, 0.5)))
-
-
-@pytest.mark.usefixtures("anew")
-@pytest.mark.parametrize("change", ["wrong", "refused"])
-def test_int8_where_its_products_fail(change: str, monkeypatch: pytest.MonkeyPatch, own: AmusedModel) -> None:
-    """torch has them for some processors only, and says so when they are made."""
-
-    def product(*_: Any) -> Tensor:
-        if change == "refused":
-            raise RuntimeError("no engine")
-        return torch.zeros(4, 32)
-
-    monkeypatch.setattr(Int8Linear, "forward", product)
-    assert "has none here" in (int8_problem(own.transformer) or "")
-
-
-def test_int8_changes_some_tokens_and_nothing_else(model: AmusedModel) -> None:
-    exact, near = run(model), run(model, int8=True)
-    assert 0.3 < (exact == near).float().mean() < 1
-    assert torch.equal(run(model), exact) and torch.equal(run(model, int8=True), near)
 
 
 @pytest.mark.parametrize("reuse", [True, False])
