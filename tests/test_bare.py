@@ -29,7 +29,7 @@ EXTRA = {"amused_core/finetune": "train", "amused_core/small_world/training": "t
 # Packages whose names are not those of their distributions here; these come with ComfyUI, or are named in a refusal.
 HOST = {"comfy", "comfy_api", "folder_paths", "latent_preview", "node_helpers", "nodes"}
 ADVICE = {"bitsandbytes"}
-HEADLESS = r"(?:amused (?:eval|bench|generate|save|train)|(?:\.venv/bin/)?python tools/)"
+HEADLESS = r"(?:amused (?:batch|bench|decode|eval|generate|save|train)|(?:\.venv/bin/)?python tools/)"
 # The same commands, smaller: the last of an option that is given twice counts.
 SMALLER = {
     r"amused eval.*": r"\g<0> --count 2",
@@ -81,7 +81,7 @@ def distributions(requirements: list[str]) -> set[str]:
 
 def test_the_core_imports_what_it_declares() -> None:
     always = distributions(declared())
-    extras = {extra: distributions(declared(extra)) for extra in ("train", "xformers")}
+    extras = {extra: distributions(declared(extra)) for extra in ("train", "xformers", "batch", "ray")}
 
     def allowed(file: Path, handled: bool) -> set[str]:
         name = file.relative_to(ROOT).as_posix()
@@ -153,7 +153,7 @@ def test_the_first_command_draws(bare: Callable[[str], BareEnvironment], tmp_pat
 
 def test_the_commands_are_found() -> None:
     found = readme_commands()
-    assert found.keys() == {"", "train"}
+    assert found.keys() == {"", "train", "batch"}
     assert 'amused generate "a red apple on a blue background" --output apple.png' in found[""]
     assert "amused bench --threads 1 --measured-steps 3 --repeats 1" in found[""]
     assert [command.split()[:3] for command in found["train"][:1]] == [["amused", "train", "lora"]]
@@ -169,7 +169,7 @@ def clone(source: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", ["", "train"])
+@pytest.mark.parametrize("extra", ["", "train", "batch"])
 def test_every_command_of_the_readme(bare: Callable[[str], BareEnvironment], clone: Path, extra: str) -> None:
     for command in readme_commands()[extra]:
         check(bare(extra), command, clone)

@@ -32,7 +32,7 @@ def main() -> None:
     """Prints CPU seconds and pictures a CPU second of each side."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500)
-    parser.add_argument("--turn", type=int, default=50, help="rows that a side draws before the next one's turn")
+    parser.add_argument("--turn", type=int, default=64, help="rows that a side draws before the next one's turn")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -47,11 +47,17 @@ def main() -> None:
                 began = time.process_time()
                 work(first, prompts[first : first + options.turn])
                 spent[name] += time.process_time() - began
-            print(f"{first + options.turn}/{options.rows}", file=sys.stderr)
+            show(spent, first + options.turn)
+
+
+def show(spent: dict[str, float], rows: int) -> None:
+    """Prints what each side has spent so far."""
     least = spent["amused batch"]
     for name, seconds in spent.items():
-        rate = options.rows / seconds
-        print(f"{name:28} {seconds:8.1f} CPU s  {rate:6.2f} pictures a CPU s  {seconds / least:.2f}x")
+        print(
+            f"{rows:4} rows  {name:26} {seconds:7.1f} CPU s  {rows / seconds:6.2f} a CPU s  {seconds / least:.2f}x",
+            flush=True,
+        )
 
 
 def make_sides(folder: Path) -> dict[str, Callable[[int, list[str]], None]]:
