@@ -100,7 +100,7 @@ def dense(value: Tensor, name: str) -> Tensor:
     """`value`, a tensor of plain numbers that are there."""
     odd = value.is_nested or value.layout is not torch.strided or value.is_meta or value.is_quantized
     if odd or value.is_complex():
-        raise AmusedError(f"{name} is {quoted(value)}; allowed are dense tensors of plain numbers.")
+        raise AmusedError(f"{name} is {quoted(value)} ({value.dtype}); allowed are dense tensors of real numbers.")
     return value
 
 

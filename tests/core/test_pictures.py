@@ -115,7 +115,7 @@ BAD_IMAGES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "two shapes": ([FLOAT, torch.zeros(5)], ("(5,)",)),
     "int64": (torch.zeros(32, 32, 3, dtype=torch.int64), ("int64", "floating point")),
     "uint16": (np.zeros((32, 32, 3), dtype=np.uint16), ("uint16", "floating point")),
-    "complex": (torch.zeros(32, 32, 3, dtype=torch.complex64), ("complex64", "floating point")),
+    "complex": (torch.zeros(32, 32, 3, dtype=torch.complex64), ("complex64", "real numbers")),
     "objects": (np.array([[None]]), ("object",)),
     "text array": (np.array(["a"]), ("image",)),
     "path": ("picture.png", ("image is a str", "PIL pictures, arrays and tensors")),
