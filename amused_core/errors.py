@@ -7,6 +7,8 @@ from typing import Any
 # The most characters of a value that a sentence quotes.
 QUOTED = 80
 MAX_PATH = 255
+# The same of what another library says.
+MAX_REASON = 200
 # Numbers of more bits are not written out, which takes long, and Python refuses from 4,300 digits on.
 _BITS = 256
 
@@ -30,6 +32,12 @@ def quoted(value: Any) -> str:
     except Exception:  # what another package's class does is its own
         text = f"a {type(value).__name__}"
     return text if len(text) <= QUOTED else f"{text[: QUOTED - 4]} ..."
+
+
+def one_line(error: Exception) -> str:
+    """What another library says, in one line of at most 200 characters, without a full stop."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{text[: MAX_REASON - 4]} ..." if len(text) > MAX_REASON else text.rstrip(".")
 
 
 def quoted_path(path: object) -> str:

@@ -9,16 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint
-from .errors import CheckpointError
+from .errors import CheckpointError, one_line
 from .networks.attention import Attend, sdpa
 from .networks.kernels import keep_memory
 from .networks.layers import TORCH_LAYERS, Layers
 from .networks.text import Text
 from .networks.transformer import Transformer
 from .networks.vq import VQ
-
-# The most characters of another library's message in a sentence.
-REASON = 200
 
 
 def build_transformer(
@@ -69,9 +66,8 @@ def _construct(checkpoint: Checkpoint, part: str, make: Callable[[], Any]) -> An
         with torch.device("meta"), torch.no_grad():
             return make()
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:REASON]
         message = f"The {part}'s config does not describe a model ({part}/config.json of {str(checkpoint.path)!r}): "
-        raise CheckpointError(f"{message}{reason.rstrip('.')}.") from error
+        raise CheckpointError(f"{message}{one_line(error)}.") from error
 
 
 def _text_module(config: dict[str, Any]) -> Any:

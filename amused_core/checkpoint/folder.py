@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line, quoted
 from ..families import Family
 from ..files.reading import WeightFiles, read_json
 from ..files.writing import beside
+from ..inputs import is_whole
 from .contents import Checkpoint
 
 CONFIGS = {
@@ -29,6 +30,8 @@ WEIGHTS = {
     "text_encoder": "model.safetensors",
 }
 INDEX_FILE = "model_index.json"
+# Tokens of a prompt: its begin, its end, and one between.
+SHORTEST = 3
 
 
 class FolderSource:
@@ -69,9 +72,13 @@ class FolderSource:
         folder = self.path / "tokenizer"
         try:
             _check_merges(folder / "merges.txt")
-            return CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
+            for file in filter(Path.is_file, (folder / "special_tokens_map.json", folder / "tokenizer_config.json")):
+                read_json(file)
+            return check_tokenizer(CLIPTokenizerFast.from_pretrained(folder, local_files_only=True))
+        except CheckpointError:
+            raise
         except Exception as error:  # the tokenizers library raises bare Exceptions
-            raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {error}") from error
+            raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {one_line(error)}") from error
 
     def extra(self) -> dict[str, Any]:
         """See `Source`."""
@@ -107,6 +114,22 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
         _write_tokenizer(partial / "tokenizer", checkpoint.tokenizer())
         _write_json(partial / "amused.json", {**checkpoint.extra(), "name": checkpoint.name})
         _write_json(partial / INDEX_FILE, _index(checkpoint.family))
+
+
+def check_tokenizer(tokenizer: Any) -> Any:
+    """`tokenizer`, after a prompt has gone through it: what its files say is used, but not checked, on reading.
+
+    Raises:
+        ValueError: it has no padding token, or a length that is no number of tokens. Other errors are the library's.
+    """
+    if not isinstance(tokenizer.pad_token, str):
+        raise ValueError(f"special_tokens_map.json has the pad_token {quoted(tokenizer.pad_token)}; allowed is a text")
+    length = tokenizer.model_max_length
+    if not is_whole(length) or length < SHORTEST:
+        allowed = f"allowed are whole numbers from {SHORTEST}"
+        raise ValueError(f"tokenizer_config.json has the model_max_length {quoted(length)}; {allowed}")
+    tokenizer(["a"], padding="max_length", truncation=True, max_length=SHORTEST)
+    return tokenizer
 
 
 def special_tokens(tokenizer: Any) -> dict[str, str]:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line
 from ..files.tensors import ENDING, TensorFile
 from ..files.writing import beside
 from .contents import Checkpoint
-from .folder import special_tokens
+from .folder import check_tokenizer, special_tokens
 
 METADATA_KEY = "amused"
 PARTS = ("transformer", "vqvae", "text_encoder")
@@ -127,6 +127,8 @@ def read_tokenizer(about: dict[str, Any], path: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
+        return check_tokenizer(
+            PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
+        )
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise CheckpointError(f"The tokenizer in {str(path)!r} cannot be read: {error}") from error
+        raise CheckpointError(f"The tokenizer in {str(path)!r} cannot be read: {one_line(error)}") from error

@@ -154,6 +154,11 @@ BAD_CONFIGS = [
     ("text_encoder/config.json", "hidden_size", "x"),
     ("text_encoder/config.json", "num_attention_heads", 5),
     ("text_encoder/config.json", "hidden_act", "nope"),
+    # What transformers takes, and fails with at the first prompt.
+    ("text_encoder/config.json", "num_attention_heads", -1),
+    ("text_encoder/config.json", "layer_norm_eps", {}),
+    ("text_encoder/config.json", "eos_token_id", []),
+    ("text_encoder/config.json", "eos_token_id", 10**30),
 ]
 
 
@@ -278,6 +283,25 @@ def test_integer_weights(refused: Callable[..., None], copy: Path, part: str) ->
 def test_a_broken_tokenizer(refused: Callable[..., None], copy: Path, file: str) -> None:
     (copy / "tokenizer" / file).write_text("one two three {")
     refused(copy, "tokenizer")
+
+
+@pytest.mark.parametrize("file", ["special_tokens_map.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [None, [], "x", 5, {"pad_token": None}, {"pad_token": []}], ids=str)
+def test_special_tokens_that_are_none(refused: Callable[..., None], copy: Path, file: str, content: Any) -> None:
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):  # One of them is enough for transformers.
+        if isinstance(content, dict):
+            (copy / "tokenizer" / name).write_text(json.dumps({"model_max_length": 24, **content}))
+    if not isinstance(content, dict):
+        (copy / "tokenizer" / file).write_text(json.dumps(content))
+    refused(copy, "special_tokens_map.json" if isinstance(content, dict) else file)
+
+
+@pytest.mark.parametrize("length", [None, "x", -1, 0, 2, 1.5, [], {}], ids=str)
+def test_a_tokenizer_of_an_odd_length(refused: Callable[..., None], edit: Callable[..., Path], length: Any) -> None:
+    if length is None:  # As if it were not there: the text encoder's own length.
+        assert load_model(edit("tokenizer/tokenizer_config.json", model_max_length=None)).generate("a", steps=1)
+    else:
+        refused(edit("tokenizer/tokenizer_config.json", model_max_length=length), "model_max_length")
 
 
 def test_a_tokenizer_without_its_words(refused: Callable[..., None], copy: Path) -> None:
