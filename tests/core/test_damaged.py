@@ -293,7 +293,7 @@ def test_special_tokens_that_are_none(refused: Callable[..., None], copy: Path, 
             (copy / "tokenizer" / name).write_text(json.dumps({"model_max_length": 24, **content}))
     if not isinstance(content, dict):
         (copy / "tokenizer" / file).write_text(json.dumps(content))
-    refused(copy, "special_tokens_map.json" if isinstance(content, dict) else file)
+    refused(copy, "pad_token" if isinstance(content, dict) else file)
 
 
 @pytest.mark.parametrize("length", [None, "x", -1, 0, 2, 1.5, [], {}], ids=str)
