@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 import urllib.request
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from comfy_server import ComfyServer, ServerError
 from PIL import Image
 
+from amused_core.checkpoint import open_checkpoint, save_checkpoint
 from tests.tiny import write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +149,30 @@ def test_a_missing_model_says_where_to_put_it(odd, home):
         message = str(caught.value)
         assert "node 1 (AmusedLoader)" in message and repr(name) in message
         assert f"put it into '{home / 'shelf' / 'my models'}'" in message and "embedded, sub/tiny" in message
+
+
+def test_weights_that_are_overwritten_during_a_run(odd, home, tmp_path):
+    """As `cp other.safetensors model.safetensors` does: the server lives, and draws with the new ones afterwards."""
+    file = home / "shelf" / "my models" / "mine.safetensors"
+    save_checkpoint(file, open_checkpoint(write_tiny_checkpoint(tmp_path / "one", seed=3)))
+    save_checkpoint(
+        other := tmp_path / "other.safetensors", open_checkpoint(write_tiny_checkpoint(tmp_path / "two", seed=4))
+    )
+    long = graph(file.name)
+    long["4"]["inputs"]["steps"] = 1000
+    whole = odd.pictures(odd.run(long))
+    long["4"]["inputs"]["cfg"] = 3.0001  # Another run, with the same weights in memory.
+    prompt = odd.submit(long)
+    while not odd.get("/queue")["queue_running"]:
+        assert prompt not in odd.get("/history"), "the run was too short to be met"
+        time.sleep(0.01)
+    with file.open("rb+") as content:
+        content.truncate(0)
+        content.write(other.read_bytes())
+    assert len(odd.pictures(odd.result(prompt)["outputs"])) == len(whole) == 1
+    fresh = draw(odd, file.name)
+    save_checkpoint(home / "shelf" / "my models" / "fresh.safetensors", open_checkpoint(other))
+    assert fresh == draw(odd, "fresh.safetensors")
 
 
 def test_models_added_while_the_server_runs(odd, home):

@@ -182,6 +182,41 @@ def test_numbers_go_on_and_nothing_is_overwritten(comfy, output):
         assert sorted(path.relative_to(output).as_posix() for path in files) == sorted(names[: seed + 1])
 
 
+@pytest.mark.parametrize("node", ["AmusedSaveTokens", "one file", "diffusers folder"])
+def test_two_servers_under_one_prefix(comfy, output, node, monkeypatch):
+    """Another server takes the number while this one writes: its file stays, and this one takes the next."""
+    loader, module = graphs.load(comfy), comfy.module("nodes.host.save.output")
+    writing = comfy.module("amused_core.files.writing")
+    numbered, own, taken = module.numbered, writing._put, []
+
+    def slow(prefix, ending=""):
+        path = numbered(prefix, ending)
+        if not taken:
+            taken.append(path)
+        return path
+
+    def put(source, target, overwrite):
+        if target == taken[0] and not target.exists():
+            if node == "diffusers folder":
+                target.mkdir()
+                (target / "another").write_text("another's")
+            else:
+                target.write_text("another's")
+        own(source, target, overwrite)
+
+    monkeypatch.setattr(module, "numbered", slow)
+    monkeypatch.setattr(writing, "_put", put)
+    if node == "AmusedSaveTokens":
+        saved = comfy.node(node, samples=comfy.give(graphs.latent()), filename_prefix="amused/t")
+    else:
+        parts = {"model": loader, "clip": (loader, 1), "vae": (loader, 2)}
+        saved = comfy.node("AmusedSaveModel", **parts, filename_prefix="amused/t", layout=node, dtype="auto")
+    comfy.finish(saved)
+    first, second = sorted(output.iterdir())
+    assert first == taken[0] and "00001" in first.name and "00002" in second.name
+    assert (first / "another" if first.is_dir() else first).read_text() == "another's"
+
+
 def test_the_history_names_the_file(comfy, output):
     loader = graphs.load(comfy)
     own = {"model": loader, "clip": (loader, 1), "vae": (loader, 2), "layout": "one file", "dtype": "auto"}
