@@ -10,7 +10,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from ..images.files import open_mask, open_picture
 from ..lora.argument import split_lora
 from ..model import AmusedModel
@@ -89,7 +89,7 @@ class ModelBackend:
 
     def _open(self, name: Any, column: str, read: Callable[..., Any]) -> Any:
         if not isinstance(name, str):
-            raise AmusedError(f"{column} is {name!r}; allowed are names of picture files.")
+            raise AmusedError(f"{column} is {quoted(name)}; allowed are names of picture files.")
         url = neighbour(self.source, name)
         if "://" not in url:
             return read(url)
@@ -100,7 +100,7 @@ class ModelBackend:
         value = picture.arguments.get("lora", ())
         items = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else (value,)
         if not all(isinstance(item, str) for item in items):
-            raise AmusedError(f"lora is {value!r}; allowed are FILE[:STRENGTH] or a list of them.")
+            raise AmusedError(f"lora is {quoted(value)}; allowed are FILE[:STRENGTH] or a list of them.")
         return items
 
     def _use(self, loras: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from .. import inputs
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from ..sampling.randomness import MAX_SEED
 from .columns import COLUMNS, RESULTS
 from .names import DEFAULT, DIGITS, Layout, Place
@@ -123,8 +123,8 @@ def _of_row(row: Row, expansion: Expansion, number: int, index: int) -> list[Pic
 
 
 def _id(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, *inputs.INTEGERS)):
-        raise AmusedError(f"id is {value!r}; allowed are texts and whole numbers.")
+    if not isinstance(value, str) and not inputs.is_whole(value):
+        raise AmusedError(f"id is {quoted(value)}; allowed are texts and whole numbers.")
     return str(value)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from .columns import cell
 from .store import open_url
 
@@ -59,7 +59,7 @@ def make_row(number: int, place: str, columns: Mapping[str, Any], error: str | N
     """A row of cells as a table has them: each gets its column's type, empty ones are left out."""
     cells = {name: value for name, item in columns.items() if (value := cell(name, item)) is not None}
     bad = [text for item in cells.items() for text in item if isinstance(text, str) and not _is_unicode(text)]
-    return Row(number, place, cells, error or (f"The row holds {bad[0]!r}, which is not UTF-8." if bad else None))
+    return Row(number, place, cells, error or (f"The row holds {quoted(bad[0])}, which is not UTF-8." if bad else None))
 
 
 def _is_unicode(text: str) -> bool:
