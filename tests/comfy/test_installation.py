@@ -171,8 +171,12 @@ def test_weights_that_are_overwritten_during_a_run(odd, home, tmp_path):
         content.write(other.read_bytes())
     assert len(odd.pictures(odd.result(prompt)["outputs"])) == len(whole) == 1
     fresh = draw(odd, file.name)
-    save_checkpoint(home / "shelf" / "my models" / "fresh.safetensors", open_checkpoint(other))
-    assert fresh == draw(odd, "fresh.safetensors")
+    save_checkpoint(copy := file.with_name("fresh.safetensors"), open_checkpoint(other))
+    try:
+        assert fresh == draw(odd, copy.name)
+    finally:
+        for path in (file, copy):
+            path.unlink()
 
 
 def test_models_added_while_the_server_runs(odd, home):
