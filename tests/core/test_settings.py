@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from amused_core import AmusedError, AmusedModel, inputs
+from amused_core.errors import quoted
 from tests.core.refusals import refused
 
 NAN, INF = float("nan"), float("inf")
@@ -40,7 +41,7 @@ CASES = [(name, allowed, value) for name, (allowed, values) in BAD.items() for v
 
 @pytest.mark.parametrize(("name", "allowed", "value"), CASES, ids=[f"{n}-{v!r}"[:40] for n, _, v in CASES])
 def test_refused(model: AmusedModel, name: str, allowed: str, value: Any) -> None:
-    refused(model, name[1:], repr(value)[:80], allowed, **{name: value})
+    refused(model, name[1:], quoted(value), allowed, **{name: value})
 
 
 @pytest.mark.parametrize("pair", [-1, 101, NAN, (1, -2), (NAN, 0), (0, INF), "ab", True, (None, 1), object(), HUGE])
