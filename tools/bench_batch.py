@@ -32,7 +32,7 @@ def main() -> None:
     """Prints CPU seconds and pictures a CPU second of each side."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500)
-    parser.add_argument("--turn", type=int, default=64, help="rows that a side draws before the next one's turn")
+    parser.add_argument("--turn", type=int, default=32, help="rows that a side draws before the next one's turn")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -47,7 +47,7 @@ def main() -> None:
                 began = time.process_time()
                 work(first, prompts[first : first + options.turn])
                 spent[name] += time.process_time() - began
-            show(spent, first + options.turn)
+            show(spent, min(first + options.turn, options.rows))
 
 
 def show(spent: dict[str, float], rows: int) -> None:
