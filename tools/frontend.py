@@ -27,8 +27,10 @@ BROWSER_FLAGS = [
     # Nobody but the server is asked; the frontend would look up releases and nodes elsewhere.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]
+# The workflow that ComfyUI begins with is there, too: on a busy machine it may come later and replace what was opened.
 READY = """
-() => window.app?.graph && window.app.extensionManager && window.LiteGraph?.registered_node_types?.AmusedLoader
+() => window.app?.graph?.nodes.length && window.app.extensionManager
+  && window.LiteGraph?.registered_node_types?.AmusedLoader
 """
 NO_BANNER = "localStorage.setItem('vueNodesBannerDismissed', 'true')"
 
