@@ -27,8 +27,10 @@ BROWSER_FLAGS = [
     # Nobody but the server is asked; the frontend would look up releases and nodes elsewhere.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]
+# While it spins, ComfyUI has not opened its first workflow, which would replace what is opened before.
 READY = """
-() => window.app?.graph && window.app.extensionManager && window.LiteGraph?.registered_node_types?.AmusedLoader
+() => window.app?.graph && window.app.extensionManager?.spinner === false
+  && window.LiteGraph?.registered_node_types?.AmusedLoader
 """
 NO_BANNER = "localStorage.setItem('vueNodesBannerDismissed', 'true')"
 

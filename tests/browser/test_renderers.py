@@ -37,8 +37,24 @@ def colour(picture: np.ndarray) -> float:
     return float((picture.max(axis=-1) - picture.min(axis=-1)).mean())
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_template_opens(renderer: str, visit: Visit, name: str) -> None:
+    """Before any run, since messages about a run stay for a while."""
+    visit.open_template(name)
+    visit.wait_until_uncovered()
+    visit.keep(f"{renderer}_{name}")
+    assert visit.messages() == []
+    assert visit.overlapping() == []
+    assert visit.page.evaluate("app.graph.nodes.every(node => LiteGraph.registered_node_types[node.type])")
+    visit.select("MarkdownNote")
+    visit.page.get_by_role("button", name="Fit View (.)").click()
+    visit.wait_until_whole(visit.page.get_by_role("heading", name="The real weights").locator("..").locator("> *"))
+    visit.keep(f"{renderer}_{name}_note")
+
+
 def test_run_shows_a_preview_and_the_picture(renderer: str, visit: Visit) -> None:
     """Half way the sampler shows a picture with undecided tokens faded; the end is saved with its graph."""
+    visit.reload()
     visit.open_template("text_to_image")
     visit.change("AmusedTextEncode", "positive", "a cat on a pink background")
     visit.change("AmusedSampler", "steps", MANY)
@@ -90,17 +106,3 @@ def test_subgraph_draws_the_same(renderer: str, visit: Visit) -> None:
     picture = np.asarray(Image.open(saved(visit)).convert("RGB"), dtype=np.float32)
     expected = 255 * load_model().generate(text, seed=seed).images[0].numpy()
     assert np.abs(picture - expected).mean() < 1
-
-
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_template_opens(renderer: str, visit: Visit, name: str) -> None:
-    visit.open_template(name)
-    visit.wait_until_uncovered()
-    visit.keep(f"{renderer}_{name}")
-    assert visit.messages() == []
-    assert visit.overlapping() == []
-    assert visit.page.evaluate("app.graph.nodes.every(node => LiteGraph.registered_node_types[node.type])")
-    visit.select("MarkdownNote")
-    visit.page.get_by_role("button", name="Fit View (.)").click()
-    visit.wait_until_whole(visit.page.get_by_role("heading", name="The real weights").locator("..").locator("> *"))
-    visit.keep(f"{renderer}_{name}_note")
