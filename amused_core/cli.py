@@ -16,7 +16,7 @@ from .bench.cli import add_bench
 from .errors import AmusedError
 from .evaluation.cli import add_eval
 from .finetune.cli import add_train
-from .options import add_settings, settings_of
+from .settings.options import add_settings, settings_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,7 +104,7 @@ def _place(settings: dict[str, Any], place: int, batch: int) -> dict[str, int]:
 def save(options: argparse.Namespace) -> int:
     """`amused save`: copies a model into one `.safetensors` file, or into a folder."""
     from .checkpoint import open_checkpoint, save_checkpoint
-    from .model import DTYPES
+    from .model.placement import DTYPES
 
     save_checkpoint(options.file, open_checkpoint(options.model, options.variant), DTYPES[options.dtype])
     print(options.file)

@@ -10,7 +10,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..amused_core.settings import HELP, VALUES, SamplingSettings
-from ..amused_core.values import Choice, Interval, Number, NumberPair, Whole
+from ..amused_core.settings.values import Choice, Interval, Number, NumberPair, Whole
 
 AUTO = "auto"
 # What the widgets show, where it is not what the setting itself says: ranges of a mouse, not of the model.

@@ -23,7 +23,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import amused_core.model  # noqa: E402
+import amused_core.model.facade  # noqa: E402
 from amused_core.bench import machine, report  # noqa: E402
 from amused_core.bench.laps import Laps  # noqa: E402
 from amused_core.bench.weights import RandomSource  # noqa: E402
@@ -94,14 +94,14 @@ class Headless:
     """The core alone."""
 
     def __init__(self, path: Path | None, arguments: argparse.Namespace) -> None:
-        self.model = amused_core.model.load_model(path, device="cpu")
+        self.model = amused_core.model.facade.load_model(path, device="cpu")
         self.arguments = arguments
 
     def draw(self, prompt: str, seed: int, laps: Laps) -> torch.Tensor:
         """Tokens of one run, its steps timed."""
         given = self.arguments
         settings = {"steps": given.steps, "cfg": given.cfg, "batch_size": given.batch, "seed": seed}
-        with sampling(amused_core.model, laps):
+        with sampling(amused_core.model.facade, laps):
             return self.model.generate(prompt, **settings).tokens
 
 

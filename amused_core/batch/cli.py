@@ -84,8 +84,8 @@ def run(options: argparse.Namespace) -> int:
     """`amused batch`: draws the pictures of a table; 3 where some could not be drawn."""
     from functools import partial
 
-    from ..inputs import whole
     from ..sampling.randomness import MAX_SEED
+    from ..settings.inputs import whole
     from . import columns
     from .model_backend import ModelBackend
     from .names import find_layout

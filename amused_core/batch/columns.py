@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import AmusedError
 from ..settings import VALUES
-from ..values import parse_flag, parse_number, parse_whole
+from ..settings.values import parse_flag, parse_number, parse_whole
 
 
 def _text(text: str) -> str:

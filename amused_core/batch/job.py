@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from .. import inputs
 from ..errors import AmusedError
+from ..settings import inputs
 from .formats import FORMATS, Format, find_format
 from .pictures import Picture
 from .survey import Pictures, Survey, canonical

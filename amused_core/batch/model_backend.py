@@ -14,8 +14,8 @@ from ..errors import AmusedError, quoted
 from ..images.files import open_mask, open_picture
 from ..lora.argument import split_lora
 from ..model import AmusedModel
+from ..model.request import Request, join_requests
 from ..networks.prompt_cache import PromptCache
-from ..request import Request, join_requests
 from ..settings import VALUES
 from .backend import Drawn
 from .pictures import Picture

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..settings import VALUES
-from ..values import Choice, Number, Switch, Whole
+from ..settings.values import Choice, Number, Switch, Whole
 from .drawing import Drawing
 from .extra import pyarrow
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from .. import inputs
 from ..errors import AmusedError, quoted
 from ..sampling.randomness import MAX_SEED
+from ..settings import inputs
 from .columns import COLUMNS, RESULTS
 from .names import DEFAULT, DIGITS, Layout, Place
 from .rows import Row, read_rows

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint
-from ..loading import build_text, build_transformer, build_vq, load_state
 from ..model import AmusedModel
+from ..model.loading import build_text, build_transformer, build_vq, load_state
 from ..networks.attention import choose_attention
 from ..sampling.loop import Predict
 from .laps import Laps

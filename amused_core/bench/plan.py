@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import inputs
 from ..errors import AmusedError
 from ..sampling.randomness import SEEDINGS
-from ..settings import VALUES
+from ..settings import VALUES, inputs
 
 SHAPES = ("256", "512")
 DTYPES = ("fp32", "fp16", "bf16")

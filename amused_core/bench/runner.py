@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from .. import inputs
 from ..checkpoint import Checkpoint
 from ..files.writing import write_text
-from ..settings import FAST
+from ..settings import FAST, inputs
 from .contenders import Contenders, Diffusers, Pack, Workload
 from .growth import grow, report_progress
 from .machine import describe, gemm, layer_shapes, load, threads

@@ -9,10 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .. import inputs
 from ..errors import AmusedError, CheckpointError, quoted
 from ..families import family_of
-from ..settings import VALUES, Recommended, check_settings
+from ..settings import VALUES, Recommended, check_settings, inputs
 from .config import check_fit, read_factor, read_scheduler
 
 

@@ -14,7 +14,7 @@ from ..errors import CheckpointError, one_line, quoted
 from ..families import Family
 from ..files.reading import WeightFiles, read_json
 from ..files.writing import beside
-from ..inputs import is_whole
+from ..settings.inputs import is_whole
 from .contents import Checkpoint
 
 CONFIGS = {

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import AmusedError
-from ..options import add_settings, settings_of
+from ..settings.options import add_settings, settings_of
 
 QUICK, FULL = 100, 500
 

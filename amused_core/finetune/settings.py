@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .. import inputs
 from ..errors import AmusedError, quoted
 from ..sampling.randomness import MAX_SEED
+from ..settings import inputs
 
 KINDS = ("lora", "full")
 PRECISIONS = ("fp32", "bf16", "fp16")

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from ..errors import AmusedError
-from ..inputs import dense
+from ..settings.inputs import check_images, dense
 from .masks import mask_to_cells
 from .modes import grey, rgb
-from .sizes import check_images
 
 
 def images(value: Any, factor: int) -> Tensor:

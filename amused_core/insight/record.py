@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..inputs import texts
 from ..sampling.loop import Step
+from ..settings.inputs import texts
 from .attention import AttentionMeter, to_grid
 from .words import words_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .. import inputs
+from ..settings import inputs
 from .file import read_lora
 from .fit import Lora, fit
 from .keys import TEXT_ENCODER, TRANSFORMER

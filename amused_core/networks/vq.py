@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AmusedError
-from ..images.sizes import check_images
+from ..settings.inputs import check_images
 from .decoder import fast_decoder
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from .. import inputs
 from ..errors import AmusedError, quoted
 from ..sampling.schedule import MAX_STEPS
-from ..settings import VALUES
+from ..settings import VALUES, inputs
 
 # Of the numbers of the micro-conditioning; what was trained is far below.
 MAX_MICRO = 2**20

@@ -11,7 +11,6 @@ from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from .. import inputs
 from ..errors import AmusedError
 from ..networks.encoded_prompt import EncodedPrompt, encode_embeddings
 from ..networks.predictor import Forward, module_predictor, predictor
@@ -19,7 +18,7 @@ from ..networks.text import Text, TextEmbedding
 from ..networks.uvit import UVit
 from ..sampling.loop import Predict, Step, sample
 from ..sampling.schedule import Schedule, start_step
-from ..settings import VALUES
+from ..settings import VALUES, inputs
 from .arguments import PromptArguments, RunArguments
 from .attention import XformersSwitch
 from .draws import draws_of

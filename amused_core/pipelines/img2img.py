@@ -9,8 +9,8 @@ import torch
 from diffusers import ImagePipelineOutput
 from diffusers.image_processor import PipelineImageInput
 
-from .. import inputs
 from ..sampling.schedule import start_step
+from ..settings import inputs
 from .arguments import PromptArguments, RunArguments
 from .base import AmusedBase
 from .pictures import images

@@ -9,7 +9,7 @@ import torch
 from diffusers import ImagePipelineOutput
 from diffusers.image_processor import PipelineImageInput
 
-from .. import inputs
+from ..settings import inputs
 from .arguments import PromptArguments, RunArguments
 from .base import AmusedBase
 from .pictures import cells, images

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .. import inputs
 from ..sampling.randomness import Draws
 from ..sampling.start import start_tokens
+from ..settings import inputs
 from .draws import RowDraws
 
 

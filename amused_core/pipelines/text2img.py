@@ -9,8 +9,8 @@ import torch
 from diffusers import ImagePipelineOutput
 from torch import Tensor
 
-from .. import inputs
 from ..errors import AmusedError, quoted
+from ..settings import inputs
 from .arguments import PromptArguments, RunArguments
 from .base import AmusedBase
 from .start import Start

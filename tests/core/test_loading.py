@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from amused_core import AmusedError, AmusedModel, CheckpointError, load_model
 from amused_core.bench.weights import RandomSource
 from amused_core.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
-from amused_core.loading import build_text, build_transformer, build_vq
+from amused_core.model.loading import build_text, build_transformer, build_vq
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

@@ -17,7 +17,7 @@ from ....amused_core.checkpoint import Checkpoint
 from ....amused_core.checkpoint.graph_file import ABOUT, describe
 from ....amused_core.errors import AmusedError
 from ....amused_core.images.masks import cells_to_mask
-from ....amused_core.loading import build_vq
+from ....amused_core.model.loading import build_vq
 from ....amused_core.networks.vq import VQ
 from .. import compat
 from ..load import folders

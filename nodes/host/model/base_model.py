@@ -20,7 +20,7 @@ from ....amused_core.checkpoint import Checkpoint
 from ....amused_core.checkpoint.graph_file import KEYS, describe
 from ....amused_core.errors import AmusedError
 from ....amused_core.families import Family
-from ....amused_core.loading import load_state
+from ....amused_core.model.loading import load_state
 from ....amused_core.settings import Recommended
 from .. import compat
 from ..latent.latent_format import AmusedLatentFormat

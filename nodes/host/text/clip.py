@@ -19,7 +19,7 @@ from torch import Tensor
 from ....amused_core.checkpoint import Checkpoint
 from ....amused_core.errors import CheckpointError
 from ....amused_core.insight.words import pack, words_of
-from ....amused_core.loading import load_state
+from ....amused_core.model.loading import load_state
 from .. import compat
 from ..model.attention import prefer_torch_attention
 from ..model.layers import patch_left_out

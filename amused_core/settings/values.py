@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..errors import AmusedError, quoted
 from . import inputs
-from .errors import AmusedError, quoted
 
 
 class Value(Protocol):

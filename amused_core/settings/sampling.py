@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .errors import AmusedError, quoted
-from .sampling.guidance import CFG_SCHEDULES
-from .sampling.rules import RULES
-from .sampling.schedule import MAX_STEPS, SCHEDULES
+from ..errors import AmusedError, quoted
+from ..sampling.guidance import CFG_SCHEDULES
+from ..sampling.rules import RULES
+from ..sampling.schedule import MAX_STEPS, SCHEDULES
 from .values import Choice, Interval, Number, NumberPair, Switch, Value, Whole
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .settings import HELP, VALUES
+from .sampling import HELP, VALUES
 
 
 def add_settings(parser: argparse.ArgumentParser, several: bool = False) -> None:

@@ -10,35 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import inputs
-from .checkpoint import Checkpoint, open_checkpoint, save_checkpoint
-from .errors import AmusedError, quoted
-from .images.composite import composite
-from .images.masks import cells_to_mask
+from ..checkpoint import Checkpoint, open_checkpoint, save_checkpoint
+from ..images.composite import composite
+from ..images.masks import cells_to_mask
+from ..lora import Lora, Loras
+from ..networks.attention import OBSERVER, AttentionObserver, choose_attention
+from ..networks.encoded_prompt import EncodedPrompt, encode_prompts
+from ..networks.int8 import int8_problem, quantized_copy
+from ..networks.kernels import keep_memory
+from ..networks.predictor import predictor
+from ..networks.prompt_cache import PromptCache
+from ..networks.text import Text
+from ..networks.transformer import Transformer
+from ..networks.vq import VQ
+from ..networks.weights import mark_changed
+from ..sampling.filters import logits_filter
+from ..sampling.guidance import cfg_weights
+from ..sampling.loop import Predict, Step, sample
+from ..sampling.rules import RULES
+from ..sampling.schedule import Schedule
+from ..sampling.start import start_tokens
+from ..settings import inputs
 from .loading import build_text, build_transformer, build_vq
-from .lora import Lora, Loras
-from .networks.attention import OBSERVER, AttentionObserver, choose_attention
-from .networks.encoded_prompt import EncodedPrompt, encode_prompts
-from .networks.int8 import int8_problem, quantized_copy
-from .networks.kernels import bf16_pays, keep_memory
-from .networks.predictor import predictor
-from .networks.prompt_cache import PromptCache
-from .networks.text import Text
-from .networks.transformer import Transformer
-from .networks.vq import VQ
-from .networks.weights import mark_changed
+from .placement import cpu_dtype, device_named, dtype_named
 from .request import Request, resolve
-from .sampling.filters import logits_filter
-from .sampling.guidance import cfg_weights
-from .sampling.loop import Predict, Step, sample
-from .sampling.rules import RULES
-from .sampling.schedule import Schedule
-from .sampling.start import start_tokens
-
-DTYPES = {"auto": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-# Weights from which on half precision matters: the embedded model stays far below, the real ones far above.
-LARGE = 100_000_000
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -83,11 +78,11 @@ def load_model(
         AttentionError: `attention` cannot run.
         AmusedError: unknown `dtype` or `device`.
     """
-    own_dtype, mmap = _dtype(dtype), inputs.flag(mmap, "mmap")
-    where = _device(device)
+    own_dtype, mmap = dtype_named(dtype), inputs.flag(mmap, "mmap")
+    where = device_named(device)
     checkpoint = open_checkpoint(path, variant, mmap)
     attend = choose_attention(attention, where)
-    compute = own_dtype or (_cpu_dtype(checkpoint) if where.type == "cpu" else None)
+    compute = own_dtype or (cpu_dtype(checkpoint) if where.type == "cpu" else None)
     keep_memory()
     return AmusedModel(
         checkpoint,
@@ -155,7 +150,7 @@ class AmusedModel:
 
         A `path` that ends in `.safetensors` becomes one file, any other a new folder in diffusers' layout.
         """
-        save_checkpoint(path, self.checkpoint, _dtype(dtype))
+        save_checkpoint(path, self.checkpoint, dtype_named(dtype))
 
     @torch.no_grad()
     def generate(
@@ -335,30 +330,3 @@ class AmusedModel:
         prompts = prompts * request.batch if len(prompts) == 1 else prompts
         encode = self.prompt_cache.encode if reuse else encode_prompts
         return encode(transformer, self.text, prompts, request.width, request.height)
-
-
-def _dtype(name: str) -> torch.dtype | None:
-    if not isinstance(name, str) or name not in DTYPES:
-        raise AmusedError(f"dtype is {quoted(name)}; allowed are {', '.join(DTYPES)}.")
-    return DTYPES[name]
-
-
-def _cpu_dtype(checkpoint: Checkpoint) -> torch.dtype:
-    """fp32, or bf16 where the weights are halves anyway, and fast, and there are enough of them to matter."""
-    weights = checkpoint.layout("transformer").values()
-    halves = all(weight.dtype in (torch.float16, torch.bfloat16) for weight in weights)
-    large = sum(weight.numel() for weight in weights) >= LARGE
-    return torch.bfloat16 if halves and large and bf16_pays() else torch.float32
-
-
-def _device(device: str | torch.device) -> torch.device:
-    name = str(device) if isinstance(device, (str, torch.device)) else ""
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    if name.split(":")[0] not in DEVICES:
-        raise AmusedError(f"device is {quoted(device)}; allowed are {', '.join(DEVICES)}.")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise AmusedError(f"device {quoted(name)} cannot be used here: {str(error).splitlines()[0]}") from error

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import inputs
-from .checkpoint import Checkpoint
-from .errors import AmusedError
-from .images import pixels
-from .sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
-from .sampling.schedule import start_step
-from .settings import SamplingSettings, resolve_settings
+from ..checkpoint import Checkpoint
+from ..errors import AmusedError
+from ..images import pixels
+from ..sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
+from ..sampling.schedule import start_step
+from ..settings import SamplingSettings, inputs, resolve_settings
 
 
 @dataclass(frozen=True)

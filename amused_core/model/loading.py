@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import Checkpoint
-from .errors import CheckpointError, one_line
-from .networks.attention import Attend, sdpa
-from .networks.kernels import keep_memory
-from .networks.layers import TORCH_LAYERS, Layers
-from .networks.text import Text
-from .networks.transformer import Transformer
-from .networks.vq import VQ
+from ..checkpoint import Checkpoint
+from ..errors import CheckpointError, one_line
+from ..networks.attention import Attend, sdpa
+from ..networks.kernels import keep_memory
+from ..networks.layers import TORCH_LAYERS, Layers
+from ..networks.text import Text
+from ..networks.transformer import Transformer
+from ..networks.vq import VQ
 
 
 def build_transformer(
