@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from amused_core import AmusedError, AmusedModel, inputs
+from amused_core import AmusedError, AmusedModel
 from amused_core.errors import quoted
+from amused_core.settings import inputs
 from tests.core.refusals import refused
 
 NAN, INF = float("nan"), float("inf")
