@@ -106,3 +106,25 @@ def write(file: Path, form: str, transformer: Any = None, text_encoder: Any = No
 
 # What a LoRA for Stable Diffusion 1.5 holds: its text encoder is of the kind that aMUSEd has, too.
 STRANGER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+
+
+def weights(model):
+    """(part, name) -> a copy of every weight that a LoRA may change."""
+    parts = {"transformer": model.transformer, "text_encoder": model.text.module}
+    return {(part, name): p.clone() for part, module in parts.items() for name, p in module.named_parameters()}
+
+
+def changed(before, after):
+    """(part, module) of the weights that differ."""
+    return {
+        (part, name.removesuffix(".weight")) for (part, name), p in after.items() if not p.equal(before[part, name])
+    }
+
+
+def check(model, before, pairs, scale, part="transformer"):
+    """Every weight is `W + scale * up @ down`."""
+    after = weights(model)
+    for name, (down, up) in pairs.items():
+        delta = (up.flatten(1).double() @ down.flatten(1).double()).reshape(before[part, f"{name}.weight"].shape)
+        want = before[part, f"{name}.weight"].double() + scale * delta
+        assert (after[part, f"{name}.weight"].double() - want).abs().max() < 1e-6, name

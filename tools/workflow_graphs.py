@@ -113,7 +113,7 @@ def image_to_image() -> Workflow:
 
 
 def inpaint() -> Workflow:
-    """A masked part of a picture drawn anew."""
+    """A masked part of a picture regenerated."""
     flow = Workflow(
         "inpaint",
         "## Inpainting\n\n"

@@ -92,7 +92,7 @@ def check(plan: BenchPlan) -> None:
     if plan.measured_steps == 1 < plan.steps and (plan.growth or plan.batch > 1):
         # In the first step all pictures of a prompt are alike, and this pack works it out for one of them.
         raise AmusedError(
-            f"--measured-steps is 1; allowed with several pictures are 2 to {plan.steps}, since the first step says "
+            f"--measured-steps is 1; allowed with several images are 2 to {plan.steps}, since the first step says "
             "nothing of the later ones."
         )
     for value in plan.step_counts or ():

@@ -89,7 +89,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype
     `dtype`: cast floating-point weights to it; None keeps each as it is.
 
     Raises:
-        CheckpointError: a name that is neither, a folder that is there already, or weights that are no numbers.
+        CheckpointError: a name that is neither, a folder that already exists, or weights that are no numbers.
         AmusedError: it cannot be written.
     """
     path = Path(path)

@@ -102,7 +102,7 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
 
     path = Path(path)
     if path.exists():
-        raise CheckpointError(f"{str(path)!r} is there already; a folder is only written under a new name.")
+        raise CheckpointError(f"{str(path)!r} already exists; a folder is only written under a new name.")
     with beside(path, overwrite=False) as partial:
         for part, file in CONFIGS.items():
             config = checkpoint.config(part)

@@ -85,7 +85,7 @@ def generate_images(
         seeding: "per_image" or "diffusers".
         batch: pictures at a time.
         images: float [B,H,W,3] to start from, or None.
-        masks: float [B,H,W], 1 where they are drawn anew, or None; what is measured is the model's whole picture.
+        masks: float [B,H,W], 1 where they are regenerated, or None; what is measured is the model's whole picture.
         on_progress: called with (pictures done, pictures in all) after each batch.
     """
     planes, tokens, used, began = [], [], {}, time.perf_counter()

@@ -152,7 +152,7 @@ def _put(source: Path, target: Path, overwrite: bool) -> None:
             os.link(source, target)
     except OSError as error:
         if os.path.lexists(target):
-            raise TakenError(f"{str(target)!r} is there already and is kept; choose another name.") from error
+            raise TakenError(f"{str(target)!r} already exists and is kept; choose another name.") from error
         source.rename(target)  # This file system has no hard links.
 
 

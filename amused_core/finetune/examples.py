@@ -58,7 +58,7 @@ def read_examples(
         report.used += 1
         yield Example(fitted, text.strip(), crop)
     if not report.used:
-        reasons = "; ".join(f"{name}: {why}" for name, why in report.left_out[:3]) or "no pictures are in it"
+        reasons = "; ".join(f"{name}: {why}" for name, why in report.left_out[:3]) or "no images are in it"
         raise AmusedError(f"Nothing in {str(source)!r} can be learnt from ({reasons}).")
 
 
@@ -90,7 +90,7 @@ def _pairs(source: Path, caption: str | None, report: DatasetReport) -> list[tup
     elif source.is_file():
         files = [source]
     else:
-        raise AmusedError(f"Nothing at {str(source)!r}; allowed are a picture, a folder of pictures, or a .jsonl file.")
+        raise AmusedError(f"Nothing at {str(source)!r}; allowed are an image, a folder of images, or a .jsonl file.")
     return [(path, text) for path in files if (text := caption_of(path, caption, report)) is not None]
 
 

@@ -46,7 +46,7 @@ def pictures_in(folder: Path, report: DatasetReport) -> list[Path]:
             report.left_out.append((path.name, f"Pillow reads {kind} here; save it as .png or .jpg"))
     for path in paths:
         if path.is_dir() and any(file.suffix.lower() in endings for file in path.iterdir()):
-            report.left_out.append((path.name, "it is a folder; pictures in it are not read"))
+            report.left_out.append((path.name, "it is a folder; images in it are not read"))
     return readable
 
 

@@ -196,4 +196,4 @@ class Trainer:
             if old != value:
                 raise AmusedError(f"{message} {name} {old!r}, not {value!r}; {hint}")
         if about["lessons"] != self.data.examples.digest():
-            raise AmusedError(f"{message} other pictures or captions; {hint}")
+            raise AmusedError(f"{message} other images or captions; {hint}")

@@ -1,4 +1,4 @@
-"""The original's own pixels around what was drawn anew: decoding changes every pixel a little."""
+"""The original's own pixels around what was regenerated: decoding changes every pixel a little."""
 
 from __future__ import annotations
 

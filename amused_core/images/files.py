@@ -78,9 +78,9 @@ def _open(path: str, convert: Callable[[Image.Image], Image.Image], file: Binary
         upright = ImageOps.exif_transpose(picture)
         upright.format = picture.format  # of a copy it is None
     except FileNotFoundError:
-        raise AmusedError(f"No picture at {path!r}.") from None
+        raise AmusedError(f"No image at {path!r}.") from None
     except Exception as error:  # damaged files make PIL's plugins raise nearly anything
-        raise AmusedError(f"{path!r} cannot be read as a picture: {error}") from error
+        raise AmusedError(f"{path!r} cannot be read as an image: {error}") from error
     try:
         return convert(upright)
     except AmusedError as error:

@@ -76,7 +76,7 @@ def _white(picture: Image.Image, values: np.ndarray) -> int:
     white = next((white for white in whites if 0 <= low and high <= white), None)
     if white is None:
         raise AmusedError(
-            f"A picture of mode {picture.mode!r} has values from {low:g} to {high:g}; allowed are 0 to "
+            f"An image of mode {picture.mode!r} has values from {low:g} to {high:g}; allowed are 0 to "
             f"{', 0 to '.join(map(str, whites[:-1]))}{' or 0 to ' if whites[:-1] else ''}{whites[-1]}."
         )
     return white

@@ -38,7 +38,7 @@ def masks(value: Any, size: tuple[int, int], factor: int) -> Tensor:
         raise AmusedError(f"The mask has the shape {tuple(batch.shape)}; it must be [B,H,W] or [H,W] and not empty.")
     if tuple(batch.shape[1:]) != size:
         raise AmusedError(
-            f"The mask is {batch.shape[2]}x{batch.shape[1]} pixels but the picture is {size[1]}x{size[0]}; "
+            f"The mask is {batch.shape[2]}x{batch.shape[1]} pixels but the image is {size[1]}x{size[0]}; "
             "both must have the same size."
         )
     if not batch.is_floating_point():
@@ -50,10 +50,10 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
     """One picture or several, of any accepted kind -> a batch tensor."""
     if isinstance(value, (list, tuple)):
         if not value:
-            raise AmusedError(f"{name} is an empty list; allowed are one or more pictures.")
+            raise AmusedError(f"{name} is an empty list; allowed are one or more images.")
         parts = [_stack(item, name, channels) for item in value]
         if len({part.shape[1:] for part in parts}) > 1:
-            raise AmusedError(f"The pictures of {name} differ in size ({_sizes(parts)}); one batch has one size.")
+            raise AmusedError(f"The images of {name} differ in size ({_sizes(parts)}); one batch has one size.")
         return torch.cat(parts)
     if isinstance(value, np.ndarray):
         value = from_numpy(value, name)
@@ -62,7 +62,7 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
     if hasattr(value, "convert"):  # a PIL picture, without importing PIL
         picture = rgb(value) if channels == 3 else grey(value)
         return torch.from_numpy(np.array(picture))[None].float() / 255
-    raise AmusedError(f"{name} is a {type(value).__name__}; allowed are PIL pictures, arrays and tensors.")
+    raise AmusedError(f"{name} is a {type(value).__name__}; allowed are PIL images, arrays and tensors.")
 
 
 def from_numpy(array: np.ndarray, name: str) -> Tensor:

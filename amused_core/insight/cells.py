@@ -33,8 +33,8 @@ def cell_size(pictures: Tensor, grid: tuple[int, int]) -> int:
     pixels = height // grid[0]
     if pixels < 1 or (height, width) != (grid[0] * pixels, grid[1] * pixels):
         raise AmusedError(
-            f"The picture is {width}x{height} pixels, which {grid[1]}x{grid[0]} tokens do not fill with squares; take "
-            "the picture that these tokens were decoded to."
+            f"The image is {width}x{height} pixels, which {grid[1]}x{grid[0]} tokens do not fill with squares; take "
+            "the image that these tokens were decoded to."
         )
     return pixels
 

@@ -185,7 +185,7 @@ class AmusedModel:
             prompt: what to draw, in any script and of any length; what the text encoder does not read is logged.
             negative_prompt: what to keep away from; only matters where `cfg` is above 1.
             image: PIL picture, uint8 array, or float [B,H,W,3] in 0..1; sides must be multiples of the VQ's factor.
-            mask: PIL mask or [B,H,W]; from 0.5 on a pixel's whole cell is drawn anew.
+            mask: PIL mask or [B,H,W]; from 0.5 on a pixel's whole cell is regenerated.
             strength: share of the schedule that runs, 0..1. None: 0.5 with an image, 1.0 with a mask. 1.0 without a
                 mask ignores the image. With a mask, per-image seeding masks that much of the region again; diffusers'
                 seeding masks all of it, as its pipeline does.

@@ -47,5 +47,7 @@ def draws_of(generator: Generator | Sequence[Generator] | None, batch: int) -> D
     if not all(isinstance(item, Generator) for item in generators):
         raise AmusedError(f"generator is {quoted(generator)}; allowed are a torch.Generator, a list of them, or None.")
     if len(generators) != batch:
-        raise AmusedError(f"generator is a list of {len(generators)}, but {batch} pictures are to be drawn: one each.")
+        raise AmusedError(
+            f"generator is a list of {len(generators)}, but {batch} images are requested; give one generator for each."
+        )
     return RowDraws(generators)

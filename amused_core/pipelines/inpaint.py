@@ -54,7 +54,7 @@ class AmusedInpaintPipeline(AmusedBase):
             image: PIL picture, array [B,H,W,3] or tensor [B,3,H,W] in 0..1, or a list; sides are multiples of the
                 VQ's factor.
             mask_image: PIL mask, array [B,H,W(,1)] or tensor [B(,1),H,W], or a list; a cell with a pixel of 0.5 or
-                more is drawn anew. Another size than the picture's is stretched to it.
+                more is regenerated. Another size than the picture's is stretched to it.
             strength: share of the schedule that runs, 0..1, at least one step.
             num_inference_steps: steps of a whole schedule, 1 to 1000.
             guidance_scale: 0..100; 1 and below is no guidance.

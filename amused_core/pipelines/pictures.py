@@ -51,7 +51,7 @@ def _planes(value: Any) -> Tensor:
     if hasattr(value, "convert"):
         return torch.from_numpy(np.array(grey(value))).float()[None] / 255
     if not isinstance(value, (Tensor, np.ndarray)):
-        raise AmusedError(f"mask_image is a {type(value).__name__}; allowed are PIL pictures, arrays and tensors.")
+        raise AmusedError(f"mask_image is a {type(value).__name__}; allowed are PIL images, arrays and tensors.")
     plane = value if isinstance(value, Tensor) else pixels.from_numpy(value, "mask_image")
     # A channel of one comes second in tensors and last in arrays.
     channel = 1 if isinstance(value, Tensor) and plane.ndim == 4 else -1 if isinstance(value, np.ndarray) else None

@@ -113,7 +113,7 @@ class AmusedPipeline(AmusedBase):
         factor, mask_token_id = self.vae_scale_factor, self.scheduler.config.mask_token_id
         if tuple(latents.shape[1:]) != (height // factor, width // factor):
             raise AmusedError(
-                f"latents have the shape {tuple(latents.shape)}, but a picture of {width}x{height} pixels needs "
+                f"latents have the shape {tuple(latents.shape)}, but an image of {width}x{height} pixels needs "
                 f"[B,{height // factor},{width // factor}]."
             )
         codes = self.transformer.config.codebook_size

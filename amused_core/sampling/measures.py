@@ -47,5 +47,5 @@ class Measures:
 
     def _live(self) -> Tensor:
         if self._probs is None:
-            raise AmusedError("A step's measures are there only while on_step runs; read them there.")
+            raise AmusedError("A step's measures exist only while on_step runs; read them there.")
         return self._probs

@@ -18,7 +18,7 @@ def start_tokens(
         ratio: mask ratio before the first step; from 1 on every cell of the region is masked.
         draws: chooses the cells, a share `ratio` of the region (image-to-image).
         mask_token_id: the id of a masked cell.
-        region: bool [B,h,w], the cells that may be drawn anew; None for the whole grid.
+        region: bool [B,h,w], the cells that may be regenerated; None for the whole grid.
         whole: mask the whole region whatever the ratio, as diffusers' `AmusedInpaintPipeline` does.
 
     Returns:

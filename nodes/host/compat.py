@@ -26,7 +26,7 @@ from ...amused_core.errors import AmusedError
 from . import borrowed
 
 T = TypeVar("T")
-# What comes of a symbol, an attribute or an argument that is not as expected.
+# What comes of a symbol, an attribute or an argument that another ComfyUI may lack.
 INCOMPATIBLE = (AttributeError, ImportError, LookupError, TypeError, ValueError)
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,10 @@ def try_fast_path(way: Callable[..., T | None], *args: Any) -> T | None:
 
 @lru_cache(maxsize=16)
 def _log_once(reason: str) -> None:
-    logger.warning("aMUSEd: this ComfyUI is not as expected, so runs take the slower stock path (%s).", reason)
+    logger.warning(
+        "aMUSEd: sampling takes the slower stock path, because this ComfyUI is not supported by the fast one (%s).",
+        reason,
+    )
 
 
 @lru_cache(maxsize=16)
@@ -105,7 +108,7 @@ def register_sampler(name: str, sampler: Callable[..., Tensor], scheduler: Calla
     older = getattr(comfy.k_diffusion.sampling, f"sample_{name}", None)
     if older is not None and older.__module__ != sampler.__module__:
         ours, theirs = (str(Path(sys.modules[f.__module__].__file__ or "").parents[2]) for f in (sampler, older))
-        logger.warning("aMUSEd: the pack is there twice; %r takes the place of %r. Remove one.", ours, theirs)
+        logger.warning("aMUSEd: the pack is installed twice; %r replaces %r. Remove one of them.", ours, theirs)
     setattr(comfy.k_diffusion.sampling, f"sample_{name}", sampler)
     comfy.samplers.SCHEDULER_HANDLERS[name] = comfy.samplers.SchedulerHandler(scheduler)
     stock = comfy.samplers

@@ -61,8 +61,8 @@ def sampled_model(wrapped: Any) -> AmusedBaseModel:
         )
     if not isinstance(inner.model_sampling, AmusedModelSampling):
         raise AmusedError(
-            f"The node {sampling_node(inner.model_sampling)!r} is in the way: it replaces the sampling of this aMUSEd "
-            "MODEL. Take it out."
+            f"The node {sampling_node(inner.model_sampling)!r} replaces the sampling of this aMUSEd "
+            "MODEL. Remove it from the graph."
         )
     return inner
 

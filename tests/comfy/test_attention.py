@@ -29,7 +29,7 @@ def called(comfy, monkeypatch):
 
 
 def draw(comfy, called):
-    """Tokens, drawn anew; the attentions of the text encoder; those of the sampler."""
+    """Tokens, regenerated; the attentions of the text encoder; those of the sampler."""
     comfy.fresh()
     loader = graphs.load(comfy)
     text, empty = graphs.prompts(comfy, loader), graphs.empty(comfy, loader)

@@ -38,7 +38,7 @@ NO_MASK = torch.zeros(1, 64, 64)
 
 @pytest.mark.parametrize("name", ["SetLatentNoiseMask", "VAEEncodeForInpaint", "AmusedInpaintMask"])
 def test_an_empty_mask_is_told(comfy, start, name, caplog):
-    """'Load Image' gives one of 64x64 zeros for a picture without transparency; then no token is drawn anew."""
+    """'Load Image' gives one of 64x64 zeros for a picture without transparency; then no token is regenerated."""
     loader, text, _ = start
     picture = {"pixels": comfy.give(graphs.picture()), "vae": (loader, 2)}
     settings = {

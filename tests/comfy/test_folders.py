@@ -155,7 +155,7 @@ def test_half_a_file_says_so_and_the_whole_one_works(comfy, folders, place, one)
         os.utime(place, ns=(0, 0))
         assert folders.model_names() == ALWAYS
         message = refusal(comfy, "here/one.safetensors")
-        assert "is there, but cannot be used" in message and "not complete" in message
+        assert "exists but cannot be loaded" in message and "not complete" in message
     file.write_bytes(content)
     os.utime(place, ns=(0, 0))
     assert "here/one.safetensors" in folders.model_names()

@@ -114,7 +114,7 @@ def test_of_two_copies_one_is_used_and_the_log_says_so(odd):
     """Nodes, sampler and loader are those of one copy, so a graph runs; also with the stock KSampler."""
     used = folder(odd)
     other = next(name for name in COPIES if name != used)
-    warnings = [line for line in odd.log(400).splitlines() if "the pack is there twice" in line]
+    warnings = [line for line in odd.log(400).splitlines() if "the pack is installed twice" in line]
     assert len(warnings) == 1
     assert warnings[0].index(used) < warnings[0].index(other), "the one that takes the place is named first"
     own = graph("tiny512")

@@ -81,9 +81,7 @@ def test_areas_outside_the_picture(comfy, x, y):
     area = {"width": 0.5, "height": 0.5, "strength": 1.0, "x": x, "y": y}
     outside = comfy.node("ConditioningSetAreaPercentage", conditioning=text, **area)
     both = comfy.node("ConditioningCombine", conditioning_1=text, conditioning_2=outside)
-    refused(
-        comfy, graphs.sample(comfy, loader, graphs.empty(comfy, loader), text, positive=both), "outside the picture"
-    )
+    refused(comfy, graphs.sample(comfy, loader, graphs.empty(comfy, loader), text, positive=both), "outside the image")
 
 
 def test_weights_that_give_no_numbers(comfy):

@@ -128,7 +128,7 @@ def test_a_part_that_needs_itself(comfy, output, changed):
     name = listed(comfy, "diffusion_models/")
     save(comfy, "VAESave", vae=(graphs.load(comfy, name), 2))
     (output / listed(comfy, "vae/")).replace(output / name)
-    refused(comfy, graphs.load(comfy, name), "needs itself")
+    refused(comfy, graphs.load(comfy, name), "refers to itself")
 
 
 def test_a_damaged_description(comfy, output, changed):

@@ -65,7 +65,7 @@ def test_a_node_that_replaces_the_sampling_is_named(comfy, start, name):
         pytest.skip(f"this ComfyUI has no {name}")
     model = comfy.node(name, model=start[0], **SAMPLING[name])
     for run in samplers(comfy, start, model):
-        refused(comfy, run, f"he node '{name}' is in the way")
+        refused(comfy, run, f"he node '{name}' replaces the sampling")
 
 
 def test_a_sampling_that_is_made_anew(comfy, start):
@@ -98,7 +98,7 @@ def test_what_has_no_effect_is_told(comfy, start, name, caplog):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert same(comfy.run(run), plain)
-        assert caplog.text.count("of no effect on an aMUSEd model") == 1 and name in caplog.text
+        assert caplog.text.count("have no effect on an aMUSEd model") == 1 and name in caplog.text
 
 
 def test_the_norm_of_the_guidance(comfy, start):
@@ -109,7 +109,7 @@ def test_the_norm_of_the_guidance(comfy, start):
     plain, unlimited, renormed = comfy.run(*runs)
     assert same(plain, unlimited) and not same(plain, renormed)
     two = graphs.custom(comfy, loader, graphs.empty(comfy, loader, batch=2), text, model=limited)
-    refused(comfy, two, "'RenormCFG'", "one picture at a time", "has 2")
+    refused(comfy, two, "'RenormCFG'", "one image at a time", "has 2")
 
 
 def test_compiled(comfy, start):

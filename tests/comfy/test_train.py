@@ -191,8 +191,8 @@ def test_half_precision(comfy):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"text": "one\ntwo\nthree"}, "There are 3 captions for 1 pictures"),
-        ({"text": " \n"}, "There are 0 captions for 1 pictures"),
+        ({"text": "one\ntwo\nthree"}, "There are 3 captions for 1 images"),
+        ({"text": " \n"}, "There are 0 captions for 1 images"),
         ({"precision": "fp16"}, "a CPU cannot train in"),
     ],
 )

@@ -272,7 +272,7 @@ def test_token_grid(size: int, ids: bool) -> None:
 
 
 def test_pictures_of_other_cells_are_refused() -> None:
-    with pytest.raises(AmusedError, match="The picture is 20x16 pixels, which 4x4 tokens do not fill"):
+    with pytest.raises(AmusedError, match="The image is 20x16 pixels, which 4x4 tokens do not fill"):
         cell_size(torch.zeros(1, 16, 20, 3), (4, 4))
-    with pytest.raises(AmusedError, match="The picture is 2x2 pixels"):
+    with pytest.raises(AmusedError, match="The image is 2x2 pixels"):
         paint_undecided(torch.zeros(1, 2, 2, 3), torch.ones(1, 4, 4, dtype=torch.bool))

@@ -118,10 +118,10 @@ BAD_IMAGES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "complex": (torch.zeros(32, 32, 3, dtype=torch.complex64), ("complex64", "real numbers")),
     "objects": (np.array([[None]]), ("object",)),
     "text array": (np.array(["a"]), ("image",)),
-    "path": ("picture.png", ("image is a str", "PIL pictures, arrays and tensors")),
-    "number": (5, ("image is a int", "PIL pictures, arrays and tensors")),
-    "list of numbers": ([1, 2], ("image is a int", "PIL pictures, arrays and tensors")),
-    "dict": ({"image": 1}, ("image is a dict", "PIL pictures, arrays and tensors")),
+    "path": ("picture.png", ("image is a str", "PIL images, arrays and tensors")),
+    "number": (5, ("image is a int", "PIL images, arrays and tensors")),
+    "list of numbers": ([1, 2], ("image is a int", "PIL images, arrays and tensors")),
+    "dict": ({"image": 1}, ("image is a dict", "PIL images, arrays and tensors")),
 }
 
 
@@ -171,7 +171,7 @@ BAD_MASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "empty list": ([], ("mask", "empty list", "one or more")),
     "two shapes": ([torch.ones(32, 32), torch.ones(5)], ("(5,)",)),
     "two sizes": ([torch.ones(32, 32), torch.ones(16, 16)], ("16x16", "32x32", "one size")),
-    "path": ("mask.png", ("mask is a str", "PIL pictures, arrays and tensors")),
+    "path": ("mask.png", ("mask is a str", "PIL images, arrays and tensors")),
 }
 
 

@@ -168,7 +168,7 @@ def test_single_things_are_shared_by_the_batch(small, task, call):
 def test_things_that_do_not_fit_are_refused_with_both_sizes(small):
     with pytest.raises(ValueError, match=r"prompt \(2\) and image \(3\)"):
         small.ours["img2img"](PROMPTS, picture(3))
-    with pytest.raises(ValueError, match="generator is a list of 2, but 3 pictures"):
+    with pytest.raises(ValueError, match="generator is a list of 2, but 3 images"):
         small.ours["text2img"](PROMPT, num_images_per_prompt=3, generator=[generator(), generator()])
 
 

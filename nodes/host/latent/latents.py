@@ -92,8 +92,8 @@ def encode_masked(
     cells = mask_to_cells(mask, factor, grow=grow, invert=invert)
     if not cells.any():
         logger.warning(
-            "aMUSEd: the mask of 'aMUSEd inpaint mask' is empty, so the picture is encoded and nothing is drawn anew. "
-            "'Load Image' gives such a mask for a picture without transparency."
+            "aMUSEd: the mask of 'aMUSEd inpaint mask' is empty, so the image is encoded and no token is generated. "
+            "'Load Image' gives such a mask for an image without transparency."
         )
     whole = cells_to_mask(cells, factor)
     return {**encode(vae, fitted, "refuse"), "noise_mask": whole[:, None]}, whole, fitted
@@ -109,7 +109,7 @@ def composite(original: Tensor, generated: Tensor, mask: Tensor, pixels: int) ->
     if original.shape[1:] != generated.shape[1:]:
         sizes = " and ".join(f"{image.shape[2]}x{image.shape[1]}" for image in (original, generated))
         raise AmusedError(
-            f"The two pictures are {sizes}; take the original from the picture output of 'aMUSEd inpaint mask'."
+            f"The two images are {sizes}; take the original from the image output of 'aMUSEd inpaint mask'."
         )
     mask = pictures.same_size(mask, original)
     original, generated, mask = pictures.same_count(original=original, generated=generated, mask=mask)

@@ -44,7 +44,7 @@ def fit(image: Tensor, factor: int, sides: str) -> Tensor:
     if height % factor == 0 and width % factor == 0:
         return image
     if sides == "refuse":
-        raise AmusedError(f"The picture is {width}x{height} pixels; both sides must be multiples of {factor}.")
+        raise AmusedError(f"The image is {width}x{height} pixels; both sides must be multiples of {factor}.")
     fitted = {"crop": _crop, "pad": _pad, "resize": _resize}[sides](image, factor)
     new = f"{fitted.shape[2]}x{fitted.shape[1]}"
     logger.info("aMUSEd: %s %sx%s to %s, whole cells of %s pixels", sides, width, height, new, factor)
@@ -55,7 +55,7 @@ def _crop(image: Tensor, factor: int) -> Tensor:
     height, width = image.shape[1:3]
     if min(height, width) < factor:
         raise AmusedError(
-            f"The picture is {width}x{height} pixels, less than one cell of {factor}; use 'pad' or 'resize'."
+            f"The image is {width}x{height} pixels, less than one cell of {factor}; use 'pad' or 'resize'."
         )
     top, left = height % factor // 2, width % factor // 2
     return image[:, top : top + height // factor * factor, left : left + width // factor * factor]

@@ -172,7 +172,7 @@ class AmusedVAE(comfy.sd.VAE):
         image, cell = rgb(image), self.downscale_ratio
         if min(image.shape[1:3]) < cell:
             raise AmusedError(
-                f"The picture is {image.shape[2]}x{image.shape[1]} pixels, less than one cell of {cell}; enlarge it."
+                f"The image is {image.shape[2]}x{image.shape[1]} pixels, less than one cell of {cell}; enlarge it."
             )
         return image
 

@@ -108,7 +108,7 @@ def _all_paths(name: str, users: tuple[str, ...]) -> list[Path]:
 
 def _refuse_circle(name: str, users: tuple[str, ...]) -> None:
     if name in users:
-        raise CheckpointError(f"The parts of {users[0]!r} cannot be put together: {name!r} needs itself.")
+        raise CheckpointError(f"The model {users[0]!r} cannot be assembled: {name!r} refers to itself.")
 
 
 def _path(name: str) -> Path | None:
@@ -132,7 +132,7 @@ def _path(name: str) -> Path | None:
                 return path
             reason = reason or state or _reason(path)
     if reason:
-        raise CheckpointError(f"The model {name!r} is there, but cannot be used: {reason}")
+        raise CheckpointError(f"The model {name!r} exists but cannot be loaded: {reason}")
     raise CheckpointError(
         f"The model {name!r} is not there; put it into {folder_paths.get_folder_paths('amused')[0]!r}, a folder in "
         f"diffusers' layout or a {ENDING} file of 'amused save'. There are {', '.join(model_names())}."

@@ -96,7 +96,7 @@ def _path(name: str) -> Path:
         return OWN[name]
     path = folder_paths.get_full_path(FOLDER, name) or folder_paths.get_full_path(FOLDER, name.replace("\\", "/"))
     if path is None:
-        raise AmusedError(f"The LoRA {name!r} is not there; allowed are {', '.join(names())}.")
+        raise AmusedError(f"The LoRA {name!r} does not exist; allowed are {', '.join(names())}.")
     return Path(path)
 
 

@@ -54,7 +54,7 @@ class Settings(dict[str, Any]):
 
     def __missing__(self, key: str) -> Any:
         """Raises `AmusedError`."""
-        raise AmusedError(f"This node needs the {key!r} of a UNet, and an aMUSEd model is none; take the node out.")
+        raise AmusedError(f"This node needs the {key!r} of a UNet, which an aMUSEd model is not; remove the node.")
 
 
 class ModelConfig(comfy.supported_models_base.BASE):
@@ -98,7 +98,7 @@ class AmusedBaseModel(comfy.model_base.BaseModel):
         Where `tokens` int64 [B,h,w] are given (by `plain_prompts`), `x` is not looked at.
         """
         if 0 in x.shape:
-            raise AmusedError("An area of the CONDITIONING is empty or lies outside the picture; move it into it.")
+            raise AmusedError("An area of the CONDITIONING is empty or lies outside the image; move it into it.")
         tokens = kwargs.get("tokens")
         if tokens is None:
             tokens = checks.tokens_of_one_hot(x, self.info.codebook_size, self.info.mask_token_id)

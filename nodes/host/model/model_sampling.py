@@ -26,7 +26,7 @@ class AmusedModelSampling(nn.Module):
     def __init__(self, schedule: str) -> None:
         super().__init__()
         if not isinstance(schedule, str):  # 'ModelNoiseScale' makes another one as other models' are made.
-            raise AmusedError("An aMUSEd MODEL has no noise to scale; take the node out, such as 'ModelNoiseScale'.")
+            raise AmusedError("An aMUSEd MODEL has no noise to scale; remove nodes such as 'ModelNoiseScale'.")
         self.schedule = schedule
         self.register_buffer("sigmas", mask_ratios(TABLE, schedule)[:-1].flip(0).contiguous())
 

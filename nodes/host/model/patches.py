@@ -12,14 +12,14 @@ from ....amused_core.errors import AmusedError
 
 # Node -> why it cannot work on tokens.
 REASONS = {
-    "EasyCache": "it leaves steps out while a picture hardly changes, but a token changes wholly or not at all",
-    "LazyCache": "it leaves steps out while a picture hardly changes, but a token changes wholly or not at all",
-    "SelfAttentionGuidance": "it blurs the picture between two steps, and token ids cannot be blurred",
-    "TemporalScoreRescaling": "it scales the noise of a picture, and tokens have none",
+    "EasyCache": "it leaves steps out while an image hardly changes, but a token changes wholly or not at all",
+    "LazyCache": "it leaves steps out while an image hardly changes, but a token changes wholly or not at all",
+    "SelfAttentionGuidance": "it blurs the image between two steps, and token ids cannot be blurred",
+    "TemporalScoreRescaling": "it scales the noise of an image, and tokens have none",
 }
 INSTEAD = {
-    "EasyCache": " and use 'aMUSEd speed' to draw faster",
-    "LazyCache": " and use 'aMUSEd speed' to draw faster",
+    "EasyCache": " and use 'aMUSEd speed' for faster sampling",
+    "LazyCache": " and use 'aMUSEd speed' for faster sampling",
     "SelfAttentionGuidance": " and use 'PerturbedAttentionGuidance', which works",
 }
 # Nodes that compare a number of one picture where a batch has several.
@@ -51,15 +51,15 @@ def check(options: dict[str, Any], batch: int) -> None:
         names.append(cache)
     for name in names:
         if name in REASONS:
-            advice = f"Take it out{INSTEAD.get(name, '')}."
+            advice = f"Remove it{INSTEAD.get(name, '')}."
             raise AmusedError(f"The node {name!r} cannot work on an aMUSEd model: {REASONS[name]}. {advice}")
         if name in ONE_PICTURE and batch > 1:
-            raise AmusedError(f"The node {name!r} works on one picture at a time, and this batch has {batch}.")
+            raise AmusedError(f"The node {name!r} works on one image at a time, and this batch has {batch}.")
     unused = [*nodes(_never_asked(own)), *(name for name in names if name in NO_EFFECT)]
     if "rope_options" in own:
         unused.append("ScaleROPE")
     if unused:
-        logger.warning("aMUSEd: of no effect on an aMUSEd model: %s", ", ".join(unused))
+        logger.warning("aMUSEd: these have no effect on an aMUSEd model: %s", ", ".join(unused))
 
 
 def nodes(value: Any) -> list[str]:

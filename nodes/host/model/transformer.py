@@ -60,7 +60,7 @@ class HostTransformer:
             AmusedError: some weights are elsewhere, or patched only when they are used.
         """
         if any(getattr(module, "comfy_cast_weights", False) for module in self.modules()):
-            raise AmusedError("int8 needs the whole model in memory in fp32; take 'aMUSEd speed' out, or its int8.")
+            raise AmusedError("int8 needs the whole model in memory in fp32; remove 'aMUSEd speed' or its int8.")
         return quantized_copy(self)
 
     def run_layer(self, index: int, layer: nn.Module, hidden: Tensor, given: Any, options: dict[str, Any]) -> Tensor:

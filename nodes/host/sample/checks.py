@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class NoTokens(AmusedError):
-    """The model was given something else than tokens; `before_sampling` says who is in the way."""
+    """The model was given something other than tokens; `before_sampling` names the node that did it."""
 
 
 def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
@@ -40,13 +40,13 @@ def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
         shape = tuple(latent.shape)
         raise AmusedError(
             f"This LATENT has the shape {shape} and belongs to another kind of model; an aMUSEd latent is "
-            "[batch, 1, height, width]. Make it with 'aMUSEd empty latent', or encode a picture with the VAE of 'Load "
+            "[batch, 1, height, width]. Make it with 'aMUSEd empty latent', or encode an image with the VAE of 'Load "
             "aMUSEd'."
         )
     if latent.shape[1] != 1:
         raise AmusedError(
             f"This LATENT has {latent.shape[1]} channels and belongs to another model; an aMUSEd latent has 1. "
-            "Make it with 'aMUSEd empty latent', or encode the picture with the VAE of 'Load aMUSEd'."
+            "Make it with 'aMUSEd empty latent', or encode the image with the VAE of 'Load aMUSEd'."
         )
     if codebook_size > EXACT.get(latent.dtype, codebook_size):
         raise AmusedError(
@@ -56,7 +56,7 @@ def check_codes(latent: Tensor, codebook_size: int) -> Tensor:
         odd = latent[latent != latent.round()][0].item()
         raise AmusedError(
             f"This LATENT holds {odd:g}, which is not a token id: ids cannot be blended, added or scaled smoothly. "
-            "Use 'nearest-exact' to scale, a feather of 0 to compose, and work on pictures for all else."
+            "Use 'nearest-exact' to scale, a feather of 0 to compose, and edit images for everything else."
         )
     low, high = latent.min().item(), latent.max().item()
     if low < 0 or high > codebook_size:
@@ -95,8 +95,8 @@ def check_text(text: Tensor | None, pooled: Tensor | None, width: int, pooled_wi
         raise AmusedError(f"This CONDITIONING has no text embedding; {hint}")
     if pooled is None:
         raise AmusedError(
-            "This CONDITIONING has no pooled text ('pooled_output'), which an aMUSEd model needs beside the text: the "
-            "node that encoded the prompt leaves it out. Take 'aMUSEd text encode' or the stock 'CLIP Text Encode', "
+            "This CONDITIONING has no pooled text ('pooled_output'), which an aMUSEd model needs besides the text: the "
+            "node that encoded the prompt omits it. Use 'aMUSEd text encode' or the stock 'CLIP Text Encode', "
             "with the CLIP of 'Load aMUSEd'."
         )
     if text.shape[-1] != width or pooled.shape[-1] != pooled_width:
@@ -116,7 +116,7 @@ def tokens_of_one_hot(one_hot: Tensor, codebook_size: int, mask_id: int) -> Tens
         value, index = one_hot.max(dim=1)
         if bool(((value == 0) | (value == 1)).all() and (one_hot.abs().sum(dim=1) == value).all()):
             return torch.where(value > 0, index, mask_id)
-    raise NoTokens("These one-hot grids hold something else than tokens.")
+    raise NoTokens("These one-hot grids hold something other than tokens.")
 
 
 def before_sampling(
@@ -131,7 +131,7 @@ def before_sampling(
 ) -> Tensor:
     """Wraps a whole run (`WrappersMP.OUTER_SAMPLE`): checks it before the model is loaded, and fits masks to cells.
 
-    ComfyUI would shrink the mask smoothly and lose thin strokes; here a cell is drawn anew when any pixel of it is.
+    ComfyUI would shrink the mask smoothly and lose thin strokes; here a cell is regenerated when any pixel of it is.
     Newer versions have shrunk it already: a cell then has the mean of the pixels in its middle.
     """
     _refuse_stock_sampler(sampler)
@@ -142,7 +142,7 @@ def before_sampling(
         grid = noise.shape[-2:]
         denoise_mask = mask_to_grid(denoise_mask, grid, ONE_OF_FOUR if denoise_mask.shape[-2:] == grid else HALF)
         if not denoise_mask.any():
-            logger.warning("aMUSEd: the mask is empty, so nothing is drawn anew; is there a stroke in it?")
+            logger.warning("aMUSEd: the mask is empty, so no token is generated; paint the area to replace.")
     try:
         return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kw)
     except NoTokens:

@@ -17,8 +17,8 @@ def amused_scheduler(model_sampling: Any, steps: int) -> Tensor:
     """The scheduler "amused" of the stock nodes: the checkpoint's own masking schedule, float32 [steps+1]."""
     if node := guards.sampling_node(model_sampling):
         raise AmusedError(
-            f"The scheduler 'amused' is for aMUSEd models only, and the node {node!r} is in the way: it replaces the "
-            "sampling of the MODEL. Take it out, or choose another scheduler."
+            f"The scheduler 'amused' is for aMUSEd models only, and the node {node!r} replaces the "
+            "sampling of the MODEL. Remove it from the graph, or choose another scheduler."
         )
     if not isinstance(model_sampling, AmusedModelSampling):
         raise AmusedError(

@@ -44,14 +44,14 @@ def image_dataset(vae: Any, image: Tensor, text: str, info: Any) -> TokenDataset
         )
     if not captions or len(captions) not in (1, len(image)):
         raise AmusedError(
-            f"There are {len(captions)} captions for {len(image)} pictures; write one line for all of them, or one "
+            f"There are {len(captions)} captions for {len(image)} images; write one line for all of them, or one "
             "for each."
         )
     if min(image.shape[1:3]) < info.factor:
-        raise AmusedError(f"The pictures are {image.shape[2]}x{image.shape[1]} pixels, less than one token.")
+        raise AmusedError(f"The images are {image.shape[2]}x{image.shape[1]} pixels, less than one token.")
     fitted, crop, how = fit(image, size.width, size.height)
     if how:
-        logger.info("aMUSEd: pictures to learn: %s", how)
+        logger.info("aMUSEd: training images: %s", how)
     codes = latents.encode(vae, fitted, "refuse")["samples"]
     tokens = codes_to_tokens(codes, info.codebook_size).cpu()
     micro = torch.tensor([[size.width, size.height, *crop, AESTHETIC_SCORE]], dtype=torch.float32)

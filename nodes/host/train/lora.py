@@ -134,7 +134,7 @@ def _keep(trainer: Trainer, base: str) -> None:
         try:
             path = output.save(STOPPED, ".safetensors", lambda path: write_tensors(path, lora, about, overwrite=False))
         except AmusedError as error:
-            logger.warning("aMUSEd: what was learnt in %s steps is lost: %s", len(trainer.losses), error)
+            logger.warning("aMUSEd: the LoRA of %s training steps could not be saved: %s", len(trainer.losses), error)
             return
     logger.warning("aMUSEd: stopped after %s steps; what was learnt is in %s", len(trainer.losses), path)
 

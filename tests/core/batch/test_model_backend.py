@@ -132,9 +132,9 @@ def test_tokens_of_generate_are_decoded(folder: Path, model: AmusedModel, tmp_pa
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"image": "none.png"}, "No picture at"),
+    ({"image": "none.png"}, "No image at"),
     ({"image": 5}, "image is 5"),
-    ({"image": "rows.txt"}, "cannot be read as a picture"),
+    ({"image": "rows.txt"}, "cannot be read as an image"),
     ({"mask": "mask.png"}, "without an image"),
     ({"image": "start.png", "mask": "wide.png"}, "same size"),
     ({"image": "start.png", "width": 40}, "width is 40"),

@@ -17,7 +17,7 @@ REFUSED = {
     "a side": (["--only", "both"], "--only is 'both'; allowed are pack, diffusers"),
     "steps": (["--steps", "0"], "--steps is 0; allowed are whole numbers from 1"),
     "more measured steps than steps": (["--measured-steps", "4"], "--measured-steps is 4; allowed are whole numbers"),
-    "one measured step of a batch": (["--measured-steps", "1", "--batch", "2"], "allowed with several pictures are 2"),
+    "one measured step of a batch": (["--measured-steps", "1", "--batch", "2"], "allowed with several images are 2"),
     "a batch": (["--batch", "0"], "--batch is 0"),
     "repeats": (["--repeats", "0"], "--repeats is 0"),
     "threads": (["--threads", "0"], "--threads is 0"),

@@ -102,7 +102,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, writer: subproces
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_a_new_file_never_takes_the_place_of_another(tmp_path: Path, folder: bool) -> None:
     path = tmp_path / "name"
-    with pytest.raises(TakenError, match="'.*name' is there already"), beside(path, overwrite=False) as partial:
+    with pytest.raises(TakenError, match="'.*name' already exists"), beside(path, overwrite=False) as partial:
         if folder:
             partial.mkdir()
             (partial / "inside").write_text("mine")

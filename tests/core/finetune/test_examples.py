@@ -49,10 +49,10 @@ def test_folder_with_every_trouble(tmp_path: Path) -> None:
         ["cut.png", "dot.png", "latin.png", "line.png", "lonely.png", "silent.png", "text.jpg"]
     )
     for name, part in {
-        "cut.png": "cannot be read as a picture",
+        "cut.png": "cannot be read as an image",
         "dot.png": "1x1 pixels",
         "line.png": "400x1 pixels",
-        "text.jpg": "cannot be read as a picture",
+        "text.jpg": "cannot be read as an image",
         "silent.png": "caption is empty",
         "lonely.png": "no lonely.txt",
         "latin.png": "cannot be read",
@@ -75,7 +75,7 @@ def test_nothing_left_is_a_clear_stop(tmp_path: Path) -> None:
     with pytest.raises(AmusedError, match="Nothing in .* can be learnt from .*x.png.*cannot be read"):
         read(tmp_path)
     (tmp_path / "x.png").unlink()
-    with pytest.raises(AmusedError, match="no pictures are in it"):
+    with pytest.raises(AmusedError, match="no images are in it"):
         read(tmp_path)
     with pytest.raises(AmusedError, match="Nothing at .*nowhere"):
         read(tmp_path / "nowhere")

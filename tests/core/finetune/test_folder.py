@@ -71,7 +71,7 @@ def test_a_folder_within_is_named(tmp_path: Path) -> None:
     for name in ("10_style", "empty"):
         (tmp_path / name).mkdir()
     save(tmp_path / "10_style" / "c.png", "another")
-    assert read(tmp_path)[1].left_out == [("10_style", "it is a folder; pictures in it are not read")]
+    assert read(tmp_path)[1].left_out == [("10_style", "it is a folder; images in it are not read")]
 
 
 def test_caption_files(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_longer_run_goes_on(run: MakeRun) -> None:
     [
         ({"settings": QUICK.with_changes(learning_rate=1e-3)}, "learning_rate 0.01, not 0.001"),
         ({"settings": QUICK.with_changes(rank=2)}, "rank 4, not 2"),
-        ({"caption": "a castle"}, "other pictures or captions"),
+        ({"caption": "a castle"}, "other images or captions"),
     ],
 )
 def test_another_run_is_not_gone_on_with(run: MakeRun, change: dict[str, Any], said: str) -> None:
