@@ -24,6 +24,7 @@ from torch import Tensor, device
 
 from ...amused_core.errors import AmusedError
 from . import borrowed
+from .origin import module_of
 
 T = TypeVar("T")
 # What comes of a symbol, an attribute or an argument that another ComfyUI may lack.
@@ -106,8 +107,8 @@ def register_sampler(name: str, sampler: Callable[..., Tensor], scheduler: Calla
     Of two copies of the pack the later one wins, here as with the nodes; the log says so.
     """
     older = getattr(comfy.k_diffusion.sampling, f"sample_{name}", None)
-    if older is not None and older.__module__ != sampler.__module__:
-        ours, theirs = (str(Path(sys.modules[f.__module__].__file__ or "").parents[2]) for f in (sampler, older))
+    if older is not None and module_of(older) != module_of(sampler):
+        ours, theirs = (str(Path(sys.modules[module_of(f)].__file__ or "").parents[2]) for f in (sampler, older))
         logger.warning("aMUSEd: the pack is installed twice; %r replaces %r. Remove one of them.", ours, theirs)
     setattr(comfy.k_diffusion.sampling, f"sample_{name}", sampler)
     comfy.samplers.SCHEDULER_HANDLERS[name] = comfy.samplers.SchedulerHandler(scheduler)

@@ -8,6 +8,7 @@ from ...amused_core.errors import AmusedError
 from .latent.vae import AmusedVAE
 from .model.base_model import AmusedBaseModel
 from .model.model_sampling import AmusedModelSampling
+from .origin import is_comfyui
 from .text.clip import AmusedClipModel
 
 
@@ -71,7 +72,7 @@ def sampling_node(model_sampling: Any) -> str | None:
     """The node that put a `model_sampling` on a MODEL, such as "ModelSamplingSD3"; None for a model's own."""
     kind = type(model_sampling)
     node, _, rest = kind.__qualname__.partition(".")
-    if not rest or kind.__module__.startswith("comfy."):
+    if not rest or is_comfyui(kind):
         return None
     # One node's class inherits from the other's.
     auraflow = node == "ModelSamplingSD3" and getattr(model_sampling, "multiplier", None) == 1

@@ -38,6 +38,7 @@ def direct(comfy, monkeypatch):
     """For each run: whether the core's predictor was taken. Nothing is remembered of earlier graphs."""
     comfy.fresh()
     seen, module = [], comfy.module("nodes.host.sample.fast_path")
+    module._log_stock_path.cache_clear()
     original = module.predictor
 
     def watched(*args):
@@ -157,22 +158,27 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_changed_models_go_comfyuis_own_way(comfy, direct, change):
+def test_changed_models_take_the_stock_path(comfy, direct, change, caplog):
+    """The log says once why."""
+    caplog.set_level("INFO")
     loader = graphs.load(comfy)
-    got = comfy.run(graphs.sample(comfy, loader, graphs.empty(comfy, loader), model=stock(comfy, loader, change)))
-    assert direct == [False] and got["samples"].min() >= 1
+    run = {"model": stock(comfy, loader, change)}
+    got, _ = comfy.run(*(graphs.sample(comfy, loader, graphs.empty(comfy, loader), seed=s, **run) for s in (1, 2)))
+    assert direct == [False] * 2 and got["samples"].min() >= 1
+    (reason,) = [r.getMessage() for r in caplog.records if "stock path, which is slower" in r.getMessage()]
+    assert "MODEL" in reason or "guider" in reason, reason
 
 
 @pytest.mark.parametrize("name", ["area", "mask", "range", "strength", "hooks", "default"])
 @pytest.mark.parametrize("side", ["positive", "negative"])
-def test_special_prompts_go_comfyuis_own_way(comfy, direct, name, side):
+def test_special_prompts_take_the_stock_path(comfy, direct, name, side):
     loader = graphs.load(comfy)
     prompt = {side: comfy.give(conditioning(comfy, loader, **special(name)))}
     comfy.run(graphs.ksampler(comfy, loader, graphs.empty(comfy, loader, 36, 20), **prompt))
     assert direct == [False]
 
 
-def test_several_and_uneven_prompts_go_comfyuis_own_way(comfy, direct):
+def test_several_and_uneven_prompts_take_the_stock_path(comfy, direct):
     loader, latent = graphs.load(comfy), graphs.empty(comfy, graphs.load(comfy))
     one = conditioning(comfy, loader)
     hidden, more = one[0]

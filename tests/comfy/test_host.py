@@ -127,7 +127,7 @@ def slow(comfy, unlike, caplog, *words):
     unlike._log_once.cache_clear()
     caplog.clear()
     result = drawn(comfy)
-    (message,) = [r.getMessage() for r in caplog.records if "slower stock path" in r.getMessage()]
+    (message,) = [r.getMessage() for r in caplog.records if "the slower stock path" in r.getMessage()]
     assert all(word in message for word in words), message
     return result
 
@@ -177,7 +177,7 @@ def test_a_guider_without_what_is_read(comfy, unlike, monkeypatch, caplog, gone)
     def unlike_guider(wrapped, *args):
         return read(SimpleNamespace(inner_model=Without(wrapped.inner_model, gone)), *args)
 
-    monkeypatch.setattr(direct, "_stock", lambda *_: True)
+    monkeypatch.setattr(direct, "_obstacle", lambda *_: None)
     monkeypatch.setattr(direct, "_read", unlike_guider)
     assert all(map(same, want, slow(comfy, unlike, caplog, f"no {gone}")))
 
@@ -186,7 +186,7 @@ def test_a_guider_without_what_is_read(comfy, unlike, monkeypatch, caplog, gone)
 def test_a_model_without_what_is_read(comfy, unlike, monkeypatch, caplog, gone):
     plain = comfy.module("nodes.host.sample.plain")
     join, want = plain._join, drawn(comfy)
-    monkeypatch.setattr(comfy.module("nodes.host.sample.fast_path"), "_stock", lambda *_: False)
+    monkeypatch.setattr(comfy.module("nodes.host.sample.fast_path"), "_obstacle", lambda *_: "a test")
     monkeypatch.setattr(plain, "_join", lambda model, *args: join(Without(model, gone), *args))
     assert all(map(same, want, slow(comfy, unlike, caplog, f"no {gone}")))
 
@@ -208,7 +208,7 @@ def test_a_step_is_told_in_another_way(comfy, unlike, monkeypatch, caplog):
     def wants_more(patcher, timestep, options):
         raise TypeError("prepare_state() missing 1 required positional argument: 'more'")
 
-    monkeypatch.setattr(comfy.module("nodes.host.sample.fast_path"), "_stock", lambda *_: False)
+    monkeypatch.setattr(comfy.module("nodes.host.sample.fast_path"), "_obstacle", lambda *_: "a test")
     monkeypatch.setattr(compat, "prepare_state", wants_more)
     assert all(map(same, want, slow(comfy, unlike, caplog, "missing 1 required", "'more'")))
 

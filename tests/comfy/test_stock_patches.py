@@ -150,7 +150,7 @@ def test_what_changes_the_tokens_of_our_sampler_is_named(comfy, start):
     model.set_model_unet_function_wrapper(SmearTokens.smear)
     SmearTokens.smear.__qualname__ = "SmearTokens.smear"
     loader, text, latent = start
-    refused(comfy, graphs.custom(comfy, loader, latent, text, model=comfy.give(model)), "take out 'SmearTokens'")
+    refused(comfy, graphs.custom(comfy, loader, latent, text, model=comfy.give(model)), "remove 'SmearTokens'")
 
 
 def test_a_wrapped_sampler_is_named(comfy, start):

@@ -9,6 +9,7 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 
 from ....amused_core.errors import AmusedError
+from ..origin import node_of
 
 # Node -> why it cannot work on tokens.
 REASONS = {
@@ -31,7 +32,6 @@ NO_EFFECT = (
     "LTXVModalityGuidance",
     "LTXVSpatioTemporalGuidance",
 )
-_OURS = __name__.partition(".nodes.")[0]
 logger = logging.getLogger(__name__)
 
 
@@ -68,30 +68,20 @@ def nodes(value: Any) -> list[str]:
     return list(names)
 
 
-def node_of(function: Any) -> str | None:
-    """The node that made a function: its class's name, as far as Python tells; None for ours and ComfyUI's own."""
-    kind = function if hasattr(function, "__qualname__") else type(function)
-    module = getattr(kind, "__module__", None) or ""
-    if module.startswith((f"{_OURS}.", "comfy.")):
-        return None
-    name = kind.__qualname__.partition(".")[0]
-    return name if name[:1].isupper() else module.rpartition(".")[2].removeprefix("nodes_")
-
-
-def in_the_way(sampler: Any, options: dict[str, Any]) -> str:
-    """The sentence for a run in which the model was given something else than tokens.
+def changed_tokens(sampler: Any, options: dict[str, Any]) -> str:
+    """The sentence for a run in which the model received something other than tokens.
 
     Args:
         sampler: the function that sampled, or the object; ours gives tokens.
         options: the run's model options.
     """
-    found = ", ".join(map(repr, nodes(options)))
+    suspects = ", ".join(map(repr, nodes(options)))
     if node_of(sampler) is None:
         return (
-            "The tokens were changed on their way to this aMUSEd model, which token ids cannot be; take out "
-            f"{found or 'the node that changes them'}."
+            "A node changed the tokens on their way to this aMUSEd model, and token ids cannot be changed so; remove "
+            f"{suspects or 'that node'}."
         )
-    also = f" In the way may also be {found}." if found else ""
+    also = f" Another cause may be {suspects}." if suspects else ""
     return wrong_sampler(getattr(sampler, "__name__", type(sampler).__name__)) + also
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ....amused_core.errors import AmusedError
 from ..latent.pictures import check_mask
 from ..model import patches
+from ..origin import is_comfyui
 
 # The largest whole number up to which every one has its own half precision value.
 EXACT = {torch.float16: 2048, torch.bfloat16: 256}
@@ -147,7 +148,7 @@ def before_sampling(
         return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kw)
     except NoTokens:
         function = getattr(sampler, "sampler_function", sampler)
-        raise AmusedError(patches.in_the_way(function, guider.model_options)) from None
+        raise AmusedError(patches.changed_tokens(function, guider.model_options)) from None
 
 
 def mask_to_grid(mask: Tensor, grid: tuple[int, int], least: float = HALF) -> Tensor:
@@ -162,7 +163,6 @@ def _refuse_stock_sampler(sampler: Any) -> None:
     if type(sampler).__name__ == "TrainSampler":
         raise AmusedError("The node 'TrainLoraNode' cannot train an aMUSEd model; use 'Train aMUSEd LoRA'.")
     function = getattr(sampler, "sampler_function", None)
-    module = getattr(function, "__module__", None) or ""
-    if isinstance(sampler, comfy.samplers.KSAMPLER) and module.startswith("comfy."):
+    if isinstance(sampler, comfy.samplers.KSAMPLER) and is_comfyui(function):
         name = function.__name__.removeprefix("sample_").removesuffix("_function")
         raise AmusedError(patches.wrong_sampler(name))

@@ -7,7 +7,9 @@ only. The prompts are encoded once, at the start of the run.
 
 from __future__ import annotations
 
+import logging
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import comfy.samplers
@@ -21,6 +23,7 @@ from ....amused_core.sampling.loop import Predict
 from ....amused_core.sampling.schedule import Progress, Schedule
 from .. import compat
 from ..model.transformer import INT8, HostTransformer
+from ..origin import is_comfyui
 from . import plain
 from .speed import GuidanceLimit
 
@@ -31,6 +34,7 @@ _TRANSFORMER_OPTIONS = {"wrappers", "callbacks", "sample_sigmas", INT8}
 _METHODS = ("__call__", "outer_predict_noise", "predict_noise")
 _FUNCTIONS = ("sampling_function", "calc_cond_batch", "cfg_function")
 _PARTS = ("c_crossattn", "y", "micro")
+logger = logging.getLogger(__name__)
 
 
 class Run(NamedTuple):
@@ -58,7 +62,8 @@ def predictor(
         shape: (B,h,w) of the tokens.
     """
     run = compat.try_fast_path(_read, wrapped, options, weights, schedule, shape)
-    if run is None:
+    if not isinstance(run, Run):
+        _log_stock_path(run)
         return None
     info = run.model.info
     cond, *uncond = ([_encode(run, text)] * shape[0] for text in run.texts)
@@ -73,10 +78,10 @@ def predictor(
 
 def _read(
     wrapped: Any, options: dict[str, Any], weights: list[float] | None, schedule: Schedule, shape: tuple[int, int, int]
-) -> Run | None:
-    """See `predictor`; only looks at what ComfyUI has."""
-    if not _stock(wrapped, options):
-        return None
+) -> Run | str:
+    """The run, or why it takes the stock path; only looks at what ComfyUI has."""
+    if obstacle := _obstacle(wrapped, options):
+        return obstacle
     guider = wrapped.inner_model
     model, device = guider.inner_model, guider.model_patcher.load_device
     weights, every, limit = weights or [guider.cfg] * len(schedule), 1, options.get(_LIMIT)
@@ -86,13 +91,22 @@ def _read(
     sides = ["positive"] if all(weight == 1 for weight in weights) else ["positive", "negative"]
     conds = [guider.conds.get(side) for side in sides]
     if not all(plain.is_plain(cond) and _single(cond[0]) for cond in conds):
-        return None
+        return "the CONDITIONING is more than one prompt for the whole image"
     texts = [[cond[0]["model_conds"][part].cond for part in _PARTS] for cond in conds]
     one_hot = [len(texts) * shape[0], model.info.codebook_size, *shape[1:]]
-    if any(text[0].shape != texts[0][0].shape for text in texts) or not plain.fits(model, one_hot, device):
-        return None
+    if any(text[0].shape != texts[0][0].shape for text in texts):
+        return "the prompts differ in length"
+    if not plain.fits(model, one_hot, device):
+        return "the memory does not suffice for the whole batch at once"
     own = options["transformer_options"]
     return Run(model, model.diffusion_model.select(own), texts, weights, every, own, device)
+
+
+@lru_cache(maxsize=64)
+def _log_stock_path(reason: str | None) -> None:
+    """Once for each reason; `compat` has logged why there is none."""
+    if reason:
+        logger.info("aMUSEd: sampling takes ComfyUI's stock path, which is slower: %s.", reason)
 
 
 def _encode(run: Run, parts: list[Tensor]) -> EncodedPrompt:
@@ -100,23 +114,27 @@ def _encode(run: Run, parts: list[Tensor]) -> EncodedPrompt:
     return encode_embeddings(run.uvit, TextEmbedding(text, pooled), micro)[0]
 
 
-def _stock(wrapped: Any, options: dict[str, Any]) -> bool:
-    """Whether nothing but ComfyUI's own code and ours is between the sampler and the U-ViT."""
+def _obstacle(wrapped: Any, options: dict[str, Any]) -> str | None:
+    """What is between the sampler and the U-ViT besides ComfyUI's own code and ours; None if nothing is."""
     if type(wrapped) is not comfy.samplers.KSamplerX0Inpaint:
-        return False
+        return f"a {type(wrapped).__name__} wraps the model"
     guider, stock = wrapped.inner_model, comfy.samplers.CFGGuider
     limit, own = options.get(_LIMIT), options.get("transformer_options", {})
-    return (
-        all(getattr(type(guider), name, None) is getattr(stock, name) for name in _METHODS)
-        and not any(name in vars(guider) for name in _METHODS)
-        and all(getattr(comfy.samplers, name).__module__ == "comfy.samplers" for name in _FUNCTIONS)
-        and options.keys() <= _MODEL_OPTIONS
-        and own.keys() <= _TRANSFORMER_OPTIONS
-        and (limit is None or type(limit) is GuidanceLimit)
-        and plain.is_steady(guider.inner_model, own)
-        and isinstance(guider.inner_model.diffusion_model, HostTransformer)
-        and "forward" not in vars(guider.inner_model.diffusion_model)
-    )
+    same = all(getattr(type(guider), name, None) is getattr(stock, name) for name in _METHODS)
+    if not same or any(name in vars(guider) for name in _METHODS):
+        return f"the guider is a {type(guider).__name__}"
+    if replaced := [name for name in _FUNCTIONS if not is_comfyui(getattr(comfy.samplers, name))]:
+        return f"a node replaced {replaced[0]}"
+    if more := (options.keys() - _MODEL_OPTIONS) | (own.keys() - _TRANSFORMER_OPTIONS):
+        return f"the MODEL has {', '.join(sorted(more))}"
+    if limit is not None and type(limit) is not GuidanceLimit:
+        return f"the MODEL has {_LIMIT}"
+    if not plain.is_steady(guider.inner_model, own):
+        return "the MODEL has wrappers, callbacks or hooks"
+    transformer = guider.inner_model.diffusion_model
+    if not isinstance(transformer, HostTransformer) or "forward" in vars(transformer):
+        return "the U-ViT is wrapped"
+    return None
 
 
 def _single(cond: dict[str, Any]) -> bool:
