@@ -73,5 +73,5 @@ def test_named_files_exist(document: str) -> None:
 
 
 def test_a_missing_file_is_found() -> None:
-    text = "`nodes/gone.py`, [here](no.md), `gone/vq.py`, `vq.py`, `tests/core/test_*.py`, python tools/demo.py"
+    text = "`nodes/gone.py`, [here](no.md), `gone/vq.py`, `vq.py`, `tests/core/*/test_*.py`, python tools/demo.py"
     assert missing_files("README.md", text) == {"nodes/gone.py", "no.md", "gone/vq.py"}

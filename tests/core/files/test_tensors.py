@@ -18,7 +18,7 @@ from amused_core import CheckpointError, load_model
 from amused_core.checkpoint import open_checkpoint, save_checkpoint
 from amused_core.files.tensors import DTYPES, TensorFile, read_tensors
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TENSORS = {
     "b": torch.arange(6, dtype=torch.float32).view(2, 3),
     "a": torch.tensor(2.5, dtype=torch.float16),

@@ -18,7 +18,7 @@ from amused_core.bench.weights import RandomSource
 from amused_core.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from amused_core.model.loading import build_text, build_transformer, build_vq
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 ALL = (WEIGHTS, "vqvae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
 
