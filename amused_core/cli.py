@@ -13,6 +13,7 @@ from typing import Any
 
 from .batch.cli import add_batch, add_decode
 from .bench.cli import add_bench
+from .check.cli import add_check
 from .errors import AmusedError
 from .evaluation.cli import add_eval
 from .finetune.cli import add_train
@@ -139,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     add_batch(commands.add_parser("batch", help="generate the images of a table of prompts, resumable"))
     add_decode(commands.add_parser("decode", help="decode the tokens that amused batch kept"))
     _add_save(commands.add_parser("save", help="copy a model to a single .safetensors file or a folder"))
+    add_check(commands.add_parser("check", help="check the files of a model, and the images it generates"))
     add_eval(commands.add_parser("eval", help="measure the accuracy and quality of a model, with any settings"))
     add_train(commands.add_parser("train", help="train a LoRA on one or more images, or a whole model"))
     add_bench(commands.add_parser("bench", help="compare speed and memory use with diffusers"))

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..model import AmusedModel
-from ..model.loading import build_text, build_transformer, build_vq, load_state
+from ..model.loading import build_text, build_transformer, build_vq
+from ..model.reference import diffusers_pipeline
 from ..networks.attention import choose_attention
 from ..sampling.loop import Predict
 from .laps import Laps
@@ -90,7 +91,7 @@ class Diffusers:
     name = "diffusers"
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
-        self.pipe = _pipeline(checkpoint, dtype)
+        self.pipe = diffusers_pipeline(checkpoint, dtype)
 
     def draw(self, workload: Workload, laps: Laps) -> Output:
         """Draws `workload`, its parts timed by `laps`; a step is one scheduler step to the next."""
@@ -136,23 +137,3 @@ def _timed(predict: Predict, laps: Laps) -> Predict:
         return logits
 
     return step
-
-
-def _pipeline(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
-    from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel, VQModel
-
-    modules = {}
-    for part, cls in (("transformer", UVit2DModel), ("vqvae", VQModel)):
-        with torch.device("meta"):
-            modules[part] = cls.from_config(checkpoint.config(part)).eval()
-        load_state(modules[part], checkpoint.state(part), part)
-    text = build_text(checkpoint, dtype)
-    pipe = AmusedPipeline(
-        vqvae=nn.Module.to(modules["vqvae"], dtype),
-        tokenizer=text.tokenizer,
-        text_encoder=text.module,
-        transformer=modules["transformer"],
-        scheduler=AmusedScheduler(checkpoint.mask_token_id, checkpoint.recommended.schedule),
-    )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe

@@ -33,17 +33,14 @@ def build_transformer(
 
 def build_vq(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> VQ:
     """diffusers' `VQModel` with its weights, always fp32: the decoder overflows in fp16 (diffusers#5437)."""
-    from diffusers import VQModel
-
-    module = _construct(checkpoint, "vqvae", lambda: VQModel.from_config(checkpoint.config("vqvae")))
+    module = blank_module(checkpoint, "vqvae")
     load_state(module, checkpoint.state("vqvae"), "vqvae")
     return VQ(nn.Module.to(module.eval(), device, torch.float32))
 
 
 def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Text:
     """transformers' `CLIPTextModelWithProjection` with its weights and tokenizer, in eval mode."""
-    config = checkpoint.config("text_encoder")
-    module = _construct(checkpoint, "text_encoder", lambda: _text_module(config))
+    module = blank_module(checkpoint, "text_encoder")
     # Older checkpoints store this constant buffer; newer transformers versions rebuild it.
     stored = checkpoint.state("text_encoder").items()
     load_state(module, {k: v for k, v in stored if not k.endswith("position_ids")}, "text_encoder")
@@ -58,6 +55,22 @@ def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device:
             f"The tokenizer has {len(tokenizer)} entries, but the text_encoder's vocab_size is {size}."
         )
     return Text(module.eval().to(device=device, dtype=dtype), tokenizer)
+
+
+def blank_module(checkpoint: Checkpoint, part: str) -> Any:
+    """The module of "transformer", "vqvae" or "text_encoder" without weights, on the meta device.
+
+    Raises:
+        CheckpointError: its config does not describe one.
+    """
+    config = checkpoint.config(part)
+    if part == "text_encoder":
+        return _construct(checkpoint, part, lambda: _text_module(config))
+    if part == "vqvae":
+        from diffusers import VQModel
+
+        return _construct(checkpoint, part, lambda: VQModel.from_config(config))
+    return checkpoint.family.transformer(checkpoint.transformer_config, TORCH_LAYERS, sdpa, device="meta")
 
 
 def _construct(checkpoint: Checkpoint, part: str, make: Callable[[], Any]) -> Any:

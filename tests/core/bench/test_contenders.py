@@ -12,6 +12,7 @@ from amused_core.bench import contenders, measure
 from amused_core.bench.laps import Laps, compose, parts
 from amused_core.bench.weights import RandomSource, shared_checkpoint
 from amused_core.checkpoint import Checkpoint
+from amused_core.families.published import PUBLISHED
 from tests.core.bench.runs import AGAIN
 
 
@@ -68,7 +69,7 @@ def test_random_weights_have_the_published_sizes(shape: str, parameters: int, mo
 def test_random_weights_are_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "projection_dim": 16}
     sizes |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 8}
-    monkeypatch.setattr("amused_core.bench.weights._TEXT", sizes)
+    monkeypatch.setitem(PUBLISHED["amused-256"], "text_encoder", sizes)
     one, same, other = (RandomSource("256", seed).state("text_encoder") for seed in (0, 0, 1))
     weight = "text_model.encoder.layers.0.mlp.fc1.weight"
     assert torch.equal(one[weight], same[weight]) and not torch.equal(one[weight], other[weight])
