@@ -116,7 +116,6 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "text/tokenizer.py": (
         "comfy.sd1_clip.SD1Tokenizer(embedding_directory=, tokenizer_data=, tokenizer=)",
         "comfy.sd1_clip.SDTokenizer(tokenizer_class=, max_length=, pad_token=, embedding_size=, pad_to_max_length=)",
-        "comfy.sd1_clip.SDTokenizer.pad_tokens(self, tokens, amount)",
         "comfy.sd1_clip.SDTokenizer.state_dict(self)",
         "comfy.sd1_clip.SDTokenizer.tokenize_with_weights(self, text, return_word_ids)",
     ),

@@ -66,7 +66,7 @@ class PromptTokenizer(SDTokenizer):
         if len(tokens) > room:
             logger.warning("aMUSEd: %s", cut(self._end(text, [token for token, *_ in tokens], room), self.limit))
         row = [start, *tokens[:room], end]
-        self.pad_tokens(row, self.limit - len(row))
+        row += [(self.pad_token, 1.0, 0)] * (self.limit - len(row))
         return [row if return_word_ids else [entry[:2] for entry in row]]
 
     def _end(self, text: str, tokens: list[Any], room: int) -> str:
