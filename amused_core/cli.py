@@ -79,6 +79,7 @@ def generate(options: argparse.Namespace) -> int:
         on_step=_show_step,
         keep_original=options.keep_original,
         fast=options.fast,
+        compile=options.compile,
         **settings_of(options),
     )
     print(file=sys.stderr)
@@ -178,6 +179,7 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--width", type=int, metavar="W", help="in pixels (default: the model's native size)")
     add("--height", type=int, metavar="H", help="in pixels (default: the model's native size)")
     add("--fast", action="store_true", help="several times faster, with different tokens; see docs/speed.md")
+    add("--compile", action="store_true", help="compile the model first (torch.compile); pays for many images on a GPU")
     add_settings(command)
     add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="precision of the U-ViT and the text encoder")
     add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="device to run on")

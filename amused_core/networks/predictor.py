@@ -11,6 +11,7 @@ from torch import Tensor
 from ..sampling.guidance import guide
 from ..sampling.loop import Predict, at
 from ..sampling.schedule import Progress
+from .compiled import CompiledTransformer
 from .encoded_prompt import EncodedPrompt, join_conditions, select_rows
 from .int8 import is_quantized
 from .kernels import KEPT_BYTES
@@ -51,6 +52,8 @@ def predictor(
 
     def first_features(tokens: Tensor, prompts: Sequence[EncodedPrompt], _: Any, progress: Progress) -> Tensor:
         new = list({id(prompt): prompt for prompt in prompts if prompt.first_features is None}.values())
+        if new and isinstance(transformer, CompiledTransformer):
+            new = list(prompts)  # As many rows as in every other step, for another shape would be compiled anew.
         if new:
             grid = tokens[:1].expand(len(new), -1, -1)
             rows = _features(transformer, grid, join_conditions(new), progress, options)

@@ -242,7 +242,7 @@ def test_int8_is_refused_where_weights_are_elsewhere(comfy):
     model_management.unload_all_models()
     assert partly(patcher, 0.5)
     try:
-        with pytest.raises(ValueError, match="int8 needs the whole model in memory in fp32; take 'aMUSEd speed' out"):
+        with pytest.raises(ValueError, match="int8 needs the whole model in memory in fp32; remove 'aMUSEd speed'"):
             uvit(*given)
     finally:
         patcher.unpatch_model()
