@@ -23,6 +23,7 @@ from ..networks.kernels import keep_memory
 from ..networks.predictor import predictor
 from ..networks.prompt_cache import PromptCache
 from ..networks.text import Text
+from ..networks.threads import free_threads
 from ..networks.transformer import Transformer
 from ..networks.vq import VQ
 from ..networks.weights import mark_changed
@@ -267,6 +268,7 @@ class AmusedModel:
         return Result(self.decode(request, tokens), tokens.cpu(), pictures)
 
     @torch.no_grad()
+    @free_threads()
     def draw_tokens(
         self,
         request: Request,

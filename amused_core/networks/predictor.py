@@ -16,6 +16,7 @@ from .encoded_prompt import EncodedPrompt, join_conditions, select_rows
 from .int8 import is_quantized
 from .kernels import KEPT_BYTES
 from .text import TextEmbedding
+from .threads import free_threads
 from .transformer import Transformer
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -115,6 +116,7 @@ def _features(
     rows = max(1, KEPT_BYTES // transformer.row_bytes(tokens)) if on_cpu else len(tokens)
     rows = 1 if is_quantized(transformer) else rows
     parts = [slice(first, first + rows) for first in range(0, len(tokens), rows)]
-    return torch.cat(
-        [transformer.features(tokens[part], select_rows(condition, part), progress, options) for part in parts]
-    )
+    with free_threads():
+        return torch.cat(
+            [transformer.features(tokens[part], select_rows(condition, part), progress, options) for part in parts]
+        )

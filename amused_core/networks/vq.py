@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..errors import AmusedError
 from ..settings.inputs import check_images
 from .decoder import fast_decoder
+from .threads import free_threads
 
 
 class VQ:
@@ -31,6 +32,7 @@ class VQ:
         self.codebook_size: int = module.config.num_vq_embeddings
 
     @torch.no_grad()
+    @free_threads()
     def encode(self, images: Tensor) -> Tensor:
         """The nearest code of every cell.
 
@@ -47,6 +49,7 @@ class VQ:
         return codes.view(latents.shape[0], *latents.shape[-2:])
 
     @torch.no_grad()
+    @free_threads()
     def decode(self, tokens: Tensor) -> Tensor:
         """The picture of a token grid.
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ....amused_core.errors import AmusedError
+from ....amused_core.networks.threads import free_threads
 from ....amused_core.sampling import loop as core
 from ....amused_core.sampling.filters import logits_filter
 from ....amused_core.sampling.guidance import cfg_weights
@@ -37,6 +38,7 @@ def amused_sampler(**options: Any) -> comfy.samplers.KSAMPLER:
 
 
 @torch.no_grad()
+@free_threads()
 def sample_amused(
     model: Any,
     x: Tensor,
