@@ -2,8 +2,8 @@
 
     python tools/bench_busy.py [--neighbours 4] [--images 5]
 
-Runs `generate` in this process: as it is, and with `free_threads` switched off. Wall seconds, medians; the neighbours are
-loops of Python that do nothing. Start it on a quiet machine.
+Runs `generate` in this process: as it is, and with `free_threads` switched off. Wall seconds, medians; the neighbours
+are loops of Python that do nothing. Start it on a quiet machine.
 """
 
 from __future__ import annotations
