@@ -5,6 +5,8 @@
 # make lint       style                    make workflows   builds workflows/ anew
 # make bench-comfyui   what the pack costs inside ComfyUI: its start, and a step beyond the same without ComfyUI
 #
+# make gpu-report   tests and tables of a CUDA card, written to docs/gpu.md
+#
 # COMFYUI_DIR=/path/to/ComfyUI             use that ComfyUI; its own venv, or COMFYUI_PYTHON, runs it for demo and ui,
 #                                          an environment on top of .venv for the tests, and where it has no venv
 # COMFYUI_FRONTEND=/path/to/static         the browser tests' frontend; the newest, or with COMFYUI_DIR that ComfyUI's own
@@ -50,7 +52,7 @@ endif
 # Somebody may have removed the pack's link in custom_nodes.
 LINK := $(BIN)/python tools/install_comfyui.py --link
 
-.PHONY: demo ui test test-full tokens lint workflows bench-comfyui clean
+.PHONY: demo ui test test-full tokens lint workflows bench-comfyui gpu-report clean
 
 demo: $(COMFYUI_READY)
 	@$(LINK) "$(COMFYUI)"
@@ -87,6 +89,12 @@ bench-comfyui: $(COMFYUI_READY)
 	@$(LINK) "$(COMFYUI)"
 	$(BIN)/python tools/bench_startup.py "$(COMFYUI)"
 	$(BIN)/python tools/bench_comfyui.py "$(COMFYUI)"
+
+gpu-report: $(VENV)/.extras
+	$(BIN)/python -m pytest tests/core/model/test_gpu.py
+	$(BIN)/amused bench --device cuda --shape 256 --output build/gpu-256
+	$(BIN)/amused bench --device cuda --shape 512 --output build/gpu-512
+	(printf '# Speed on a GPU\n\nWritten by `make gpu-report`.\n\n'; cat build/gpu-256/device.md build/gpu-512/device.md) > docs/gpu.md
 
 clean:
 	rm -rf .venv .comfyui build dist *.egg-info

@@ -34,12 +34,21 @@ def add_bench(command: argparse.ArgumentParser) -> None:
     add("--mode", default="exact", metavar="exact|int8|fast", help="mode of generate (default: exact)")
     add("--seeding", metavar="per_image|diffusers", help="seeding of this pack (default: diffusers in exact mode)")
     add("--repeats", type=int, default=REPEATS, metavar="N", help=f"runs per side (default: {REPEATS})")
+    add("--device", metavar="cuda|mps", help="measure on this device, in several dtypes and batch sizes, compiled too")
+    add("--dtypes", nargs="+", metavar="NAME", help="dtypes of --device (default: fp32 fp16 bf16)")
+    add("--no-compile", action="store_true", help="with --device: leave torch.compile out")
     add("--threads", type=int, metavar="N", help="torch threads (default: torch's default)")
     add("--seed", type=int, default=0, metavar="N", help="random seed of weights and images (default: 0)")
     add("--only", metavar="pack|diffusers", help="run one side alone, to measure its peak memory")
     add("--output", default="bench", metavar="FOLDER", help="folder for report, numbers and plot (default: bench)")
     add("--growth", action="store_true", help="measure how the cost scales with batch size, image size and steps")
-    add("--batches", type=int, nargs="+", metavar="N", help="batch sizes of --growth (default: 1 2 4 8)")
+    add(
+        "--batches",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="batch sizes of --growth (default: 1 2 4 8) or --device (1 8 32)",
+    )
     add(
         "--sizes", type=int, nargs="+", metavar="PX", help="image sizes of --growth (default: 16 to 64 tokens per side)"
     )
@@ -50,6 +59,8 @@ def add_bench(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`amused bench`: measures and writes the report; 1 where exact mode did not give diffusers' pictures."""
+    if options.device is not None:
+        return _run_on_device(options)
     from .plan import BenchPlan
     from .runner import bench
 
@@ -75,3 +86,21 @@ def run(options: argparse.Namespace) -> int:
         reference_below=options.reference_below,
     )
     return bench(plan)
+
+
+def _run_on_device(options: argparse.Namespace) -> int:
+    """`amused bench --device`: prints the table row by row, and writes it to `device.md`."""
+    from .device import DTYPES, DevicePlan
+    from .device_report import device_bench
+
+    plan = DevicePlan(
+        device=options.device,
+        model=options.model,
+        shapes=() if options.shape is None else (options.shape,),
+        dtypes=options.dtypes or tuple(DTYPES),
+        batches=options.batches or (1, 8, 32),
+        steps=options.steps,
+        repeats=options.repeats,
+        compiled=not options.no_compile,
+    )
+    return device_bench(plan, Path(options.output))
