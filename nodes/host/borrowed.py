@@ -119,7 +119,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.sd1_clip.SDTokenizer.state_dict(self)",
         "comfy.sd1_clip.SDTokenizer.tokenize_with_weights(self, text, return_word_ids)",
     ),
-    "save/tokens.py": ("folder_paths.annotated_filepath(name)", "folder_paths.get_input_directory()"),
+    "load/input_files.py": ("folder_paths.annotated_filepath(name)", "folder_paths.get_input_directory()"),
     "train/lora.py": (
         "comfy.lora.load_lora(lora, keys)",
         "comfy.model_management.InterruptProcessingException",
