@@ -13,7 +13,7 @@ from .settings import settings_of, widgets
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 SIDE = {"default": 0, "min": 0, "max": 4096, "step": 8}
-TEXT_TIP = "A prompt per line, used if no file is selected. {red|green} is one of the two, chosen by the image's seed."
+TEXT_TIP = "A prompt per line, used if no file is selected."
 FILE_TIP = (
     "A .jsonl, .csv, .tsv, .parquet or .txt file in the input folder, a row per image; columns: id, prompt, "
     "negative_prompt, seed, count, width, height, and every sampling setting by its name."

@@ -18,6 +18,11 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.ldm.modules.attention.attention_sub_quad(q, k, v, heads)",
         "comfy.ldm.modules.attention.optimized_attention(q, k, v, heads)",
     ),
+    "batch/progress.py": (
+        "comfy.model_management.throw_exception_if_processing_interrupted()",
+        "comfy.utils.ProgressBar(total)",
+        "comfy.utils.ProgressBar.update_absolute(self, value, total, preview)",
+    ),
     "sample/checks.py": ("comfy.samplers.KSAMPLER",),
     "text/clip.py": (
         "comfy.clip_model.CLIPAttention(width, heads, dtype=, device=, operations=)",
