@@ -59,7 +59,7 @@ class Jobs:
     def undisturbed(self) -> str:
         """One process."""
         began = time.monotonic()
-        self._run("plain")
+        self.run("plain")
         self.seconds = time.monotonic() - began
         return self._report("undisturbed", "plain", f"{self.seconds:.0f} s")
 
@@ -67,7 +67,7 @@ class Jobs:
         """The same command begun again and again; `undisturbed` must have measured its time."""
         chance, stored = random.Random(0), []
         for _ in range(kills):
-            process = subprocess.Popen(self._command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(self.command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 process.wait(chance.uniform(0, 3 * self.seconds / kills))
                 break
@@ -75,26 +75,28 @@ class Jobs:
                 process.kill()
                 process.wait()
             stored.append(len(list((self.folder / "killed").glob("*.png"))))
-        self._run("killed")
+        self.run("killed")
         return self._report(f"{len(stored)} kill -9", "killed", f"pictures there after each: {stored}")
 
     def sharded(self, count: int) -> str:
         """One process for each share, then one that finds all of it done."""
         for index in range(count):
-            self._run("shards", "--shard", f"{index}/{count}")
-        done = self._run("shards")
+            self.run("shards", "--shard", f"{index}/{count}")
+        done = self.run("shards")
         return self._report(f"{count} shards", "shards", done)
 
     def on_ray(self, workers: int) -> str:
         """Actors of a Ray on this machine."""
-        return self._report(f"Ray, {workers} workers", "ray", self._run("ray", "--ray", "--workers", str(workers)))
+        return self._report(f"Ray, {workers} workers", "ray", self.run("ray", "--ray", "--workers", str(workers)))
 
-    def _command(self, out: str, *words: str) -> list[str]:
+    def command(self, out: str, *words: str) -> list[str]:
+        """The command that draws into the folder `out`."""
         command = [sys.executable, "-m", "amused_core.cli", "batch", str(self.rows), str(self.folder / out)]
         return [*command, *self.more, *words]
 
-    def _run(self, out: str, *words: str) -> str:
-        done = subprocess.run(self._command(out, *words), cwd=ROOT, capture_output=True, text=True, check=False)
+    def run(self, out: str, *words: str) -> str:
+        """Runs it to its end; returns what it says it has drawn."""
+        done = subprocess.run(self.command(out, *words), cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{out}: exit code {done.returncode}: {done.stderr[-2000:]}")
         return done.stdout.strip().rpartition(": ")[2]
