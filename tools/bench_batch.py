@@ -28,7 +28,8 @@ from amused_core.images.files import save_pictures  # noqa: E402
 THINGS = ("apple", "cat", "dog", "boat", "banana", "house", "tree", "key", "crown", "bus")
 SIDES = {
     "batch": "amused batch",
-    "fast": "amused batch --set fast=true",
+    "fast": "--set fast=true",
+    "fast-fp32": "--set fast=true int8=false",
     "loop": "a loop of generate",
     "diffusers": "diffusers, a row at a time",
 }
@@ -95,7 +96,8 @@ def make_sides(folder: Path) -> dict[str, Callable[[int, list[str]], None]]:
             found = pipe(prompt, num_inference_steps=12, guidance_scale=best.cfg, generator=generator, **size)
             found.images[0].save(folder / f"diffusers{number}.png")
 
-    return {"batch": batch, "fast": partial(batch, fast=True), "loop": loop, "diffusers": diffusers}
+    fast = {"fast": partial(batch, fast=True), "fast-fp32": partial(batch, fast=True, int8=False)}
+    return {"batch": batch, **fast, "loop": loop, "diffusers": diffusers}
 
 
 if __name__ == "__main__":
