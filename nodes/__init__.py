@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import host
+from .batch import AmusedBatch, AmusedRows
 from .encode import AmusedMicroConditioning, AmusedTextEncode
 from .inpaint import AmusedInpaintComposite, AmusedInpaintMask
 from .insight import AmusedTokenGrid, AmusedTrace, AmusedTraceFrames, AmusedTraceMap, AmusedWordAttention
@@ -44,6 +45,8 @@ class AmusedExtension(ComfyExtension):
             AmusedSaveTokens,
             AmusedLoadTokens,
             AmusedTrainLora,
+            AmusedBatch,
+            AmusedRows,
             AmusedSpeed,
         ]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .host.load.input_files import NONE
 from .host.save import output, tokens
 
 
@@ -52,8 +53,8 @@ class AmusedLoadTokens(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[tokens.NONE, *tokens.names()],
-                    default=tokens.NONE,
+                    options=[NONE, *tokens.files.names()],
+                    default=NONE,
                     tooltip="A .npy file in the input folder; -1 stands for a masked token.",
                 ),
                 io.Model.Input(
@@ -66,12 +67,12 @@ class AmusedLoadTokens(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
         """Refuses a missing file before anything runs."""
-        return tokens.problem(file) or True
+        return tokens.files.problem(file) or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **kwargs: Any) -> Any:
         """A file that is replaced is read again."""
-        return tokens.fingerprint(file)
+        return tokens.files.fingerprint(file)
 
     @classmethod
     def execute(cls, file: str, model: Any) -> io.NodeOutput:

@@ -18,18 +18,20 @@ FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 # Pixels (width, height) of the pictures that each workflow saves, in the order of its Save Image nodes.
 SIZES = {
+    "batch_job": [(128, 128)] * 8,
     "batch_of_variations": [(128, 128)] * 6,
     "image_to_image": [(128, 128)] * 2,
     "inpaint": [(128, 128)] * 2,
     "outpaint": [(64, 128), (128, 128)],
     "regional_prompts": [(128, 128)],
+    "rows_as_lists": [(128, 128)] * 4,
     "seeing_inside": [(128, 128)] * 2 + [(512, 548)] * 3 + [(640, 640)],
     "text_to_image": [(128, 128)],
     "train_a_style": [(128, 128), (840, 520)] + [(128, 128)] * 8,
     "use_a_style": [(128, 128)],
 }
 # Pixels of the canvas: a node's title, and the picture that some nodes show while they run.
-TITLE, PREVIEW, SAMPLERS = 30, 210, ("AmusedSampler", "AmusedTrace", "AmusedTrainLora")
+TITLE, PREVIEW, SAMPLERS = 30, 210, ("AmusedSampler", "AmusedTrace", "AmusedTrainLora", "AmusedBatch")
 MENU_VALUES = {"fixed", "increment", "decrement", "randomize"}
 
 

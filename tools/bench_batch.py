@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,13 @@ from amused_core.batch.rows import Row  # noqa: E402
 from amused_core.images.files import save_pictures  # noqa: E402
 
 THINGS = ("apple", "cat", "dog", "boat", "banana", "house", "tree", "key", "crown", "bus")
+SIDES = {
+    "batch": "amused batch",
+    "fast": "--set fast=true",
+    "fast-fp32": "--set fast=true int8=false",
+    "loop": "a loop of generate",
+    "diffusers": "diffusers, a row at a time",
+}
 COLOURS = ("red", "blue", "yellow", "green", "purple", "white", "pink", "orange", "grey", "brown")
 
 
@@ -34,11 +42,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--turn", type=int, default=32, help="rows that a side draws before the next one's turn")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     prompts = [f"a {THINGS[n % 10]} on a {COLOURS[n // 10 % 10]} background" for n in range(options.rows)]
     with tempfile.TemporaryDirectory() as folder:
-        sides = make_sides(Path(folder))
+        made = make_sides(Path(folder))
+        sides = {SIDES[name]: made[name] for name in options.sides}
         spent = dict.fromkeys(sides, 0.0)
         for work in sides.values():
             work(-1, prompts[:2])
@@ -52,10 +62,10 @@ def main() -> None:
 
 def show(spent: dict[str, float], rows: int) -> None:
     """Prints what each side has spent so far."""
-    least = spent["amused batch"]
+    least = next(iter(spent.values()))
     for name, seconds in spent.items():
         print(
-            f"{rows:4} rows  {name:26} {seconds:7.1f} CPU s  {rows / seconds:6.2f} a CPU s  {seconds / least:.2f}x",
+            f"{rows:4} rows  {name:28} {seconds:7.1f} CPU s  {rows / seconds:6.2f} a CPU s  {seconds / least:.2f}x",
             flush=True,
         )
 
@@ -70,9 +80,10 @@ def make_sides(folder: Path) -> dict[str, Callable[[int, list[str]], None]]:
     best = model.checkpoint.recommended
     size = {"width": best.width, "height": best.height}
 
-    def batch(first: int, prompts: list[str]) -> None:
+    def batch(first: int, prompts: list[str], **settings: bool) -> None:
         rows = [Row(n, "", {"prompt": prompt, "seed": first + 1 + n}) for n, prompt in enumerate(prompts)]
-        run(Job(lambda: expand(rows, Expansion()), str(folder / f"batch{first}"), {}), backend)
+        pictures = partial(expand, rows, Expansion(defaults=settings))
+        run(Job(pictures, str(folder / f"batch{first}{settings}"), {}), backend)
 
     def loop(first: int, prompts: list[str]) -> None:
         for number, prompt in enumerate(prompts, first + 1):
@@ -85,7 +96,8 @@ def make_sides(folder: Path) -> dict[str, Callable[[int, list[str]], None]]:
             found = pipe(prompt, num_inference_steps=12, guidance_scale=best.cfg, generator=generator, **size)
             found.images[0].save(folder / f"diffusers{number}.png")
 
-    return {"amused batch": batch, "a loop of generate": loop, "diffusers, a row at a time": diffusers}
+    fast = {"fast": partial(batch, fast=True), "fast-fp32": partial(batch, fast=True, int8=False)}
+    return {"batch": batch, **fast, "loop": loop, "diffusers": diffusers}
 
 
 if __name__ == "__main__":

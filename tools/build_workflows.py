@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from batch_graphs import BATCHES
 from comfy_server import ComfyServer
 from frontend import frontend, lay_out, open_workflow
 from notes import note_size
@@ -100,7 +101,7 @@ def main() -> None:
     arguments.screenshots.mkdir(parents=True, exist_ok=True)
     flows = [
         flow
-        for flow in (make() for make in (*WORKFLOWS, *STYLES))
+        for flow in (make() for make in (*WORKFLOWS, *STYLES, *BATCHES))
         if not arguments.names or flow.name in arguments.names
     ]
     with ComfyServer(arguments.comfyui) as server, frontend(server) as page:

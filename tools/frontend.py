@@ -42,8 +42,8 @@ async ({api, rows, note, noteSize, frames, name}) => {
   // Above each node there is its title, 30 high; Nodes 2.0 makes nodes up to 50 higher.
   const GAP_X = 60, GAP_Y = 100, TOP = 60;
   const pictures = ['SaveImage', 'SaveAnimatedWEBP', 'LossGraphNode'];
-  const samplers = ['AmusedSampler', 'AmusedTrace', 'AmusedTrainLora'];
-  const more = {AmusedTextEncode: 40, AmusedTrainLora: 160};
+  const samplers = ['AmusedSampler', 'AmusedTrace', 'AmusedTrainLora', 'AmusedBatch'];
+  const more = {AmusedTextEncode: 40, AmusedTrainLora: 160, AmusedBatch: 120, AmusedRows: 60};
   for (const node of graph.nodes) {
     for (const widget of node.widgets ?? [])
       if (widget.name === 'control_after_generate') widget.value = 'fixed';

@@ -14,7 +14,13 @@ GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "nodes.json"
 PREFIX = "Amused"
 KEPT = ("default", "min", "max", "step", "options", "control_after_generate")
 # Lists of what lies on a disk differ from machine to machine.
-FROM_DISK = {("AmusedLoader", "model"), ("AmusedLoraLoader", "lora_name"), ("AmusedLoadTokens", "file")}
+FROM_DISK = {
+    ("AmusedLoader", "model"),
+    ("AmusedLoraLoader", "lora_name"),
+    ("AmusedLoadTokens", "file"),
+    ("AmusedBatch", "file"),
+    ("AmusedRows", "file"),
+}
 
 Promises = dict[str, dict[str, list[dict[str, Any]]]]
 

@@ -44,13 +44,13 @@ def prompt(flow: Workflow, load: Node, text: str, title: str | None = None) -> N
     return flow.add("AmusedTextEncode", title, clip=load[1], positive=text, negative="", **MICRO)
 
 
-def sampler(flow: Workflow, load: Node, text: Node, latent: Output, seed: int, **changes: Any) -> Node:
+def sampler(flow: Workflow, load: Node, text: Node, latent: Output, seed: int | Output, **changes: Any) -> Node:
     """The all-in-one sampler, with the model's own recommendations unless changed."""
     sockets = {"model": load[0], "positive": text[0], "negative": text[1], "latent_image": latent}
     return flow.add("AmusedSampler", seed=seed, **sockets, **SETTINGS | changes)
 
 
-def empty(flow: Workflow, load: Node, width: int = 0, height: int = 0, batch_size: int = 1) -> Node:
+def empty(flow: Workflow, load: Node, width: int | Output = 0, height: int | Output = 0, batch_size: int = 1) -> Node:
     """Masked tokens; a side of 0 is the model's own."""
     return flow.add("AmusedEmptyLatent", model=load[0], width=width, height=height, batch_size=batch_size)
 
@@ -60,7 +60,7 @@ def decode(flow: Workflow, load: Node, latent: Node) -> Node:
     return flow.add("AmusedVQDecode", samples=latent[0], vae=load[2], tile_size=0)
 
 
-def save(flow: Workflow, image: Output, name: str, title: str | None = None) -> Node:
+def save(flow: Workflow, image: Output, name: str | Output, title: str | None = None) -> Node:
     """The stock Save Image."""
     return flow.add("SaveImage", title, images=image, filename_prefix=name)
 

@@ -52,22 +52,21 @@ def run(job: Job, backend: Backend, on_progress: OnProgress | None = None) -> Su
         AmusedError: two pictures of one id; another job's folder, or another process in it; a disk that is full or
             cannot be written.
     """
-    plan = Plan(job, survey(job.pictures), backend.identity())
-    ledger = Ledger(Store(job.out))
+    return draw(Plan(job, survey(job.pictures), backend.identity()), backend, on_progress)
+
+
+def draw(plan: Plan, backend: Backend, on_progress: OnProgress | None = None) -> Summary:
+    """The same for a job that was looked at."""
+    job, ledger = plan.job, Ledger(Store(plan.job.out))
     with locked(ledger.store, job.shard, job.unlock):
         ledger.begin(plan.manifest(), job.overwrite)
-        return draw(plan, ledger, backend, on_progress)
-
-
-def draw(plan: Plan, ledger: Ledger, backend: Backend, on_progress: OnProgress | None = None) -> Summary:
-    """The same for a job that is looked at and locked."""
-    began = time.perf_counter()
-    writer = Writer(plan, ledger, on_progress)
-    try:
-        draw_parts(plan.parts_of_pictures(), plan, ledger, backend, writer)
-    finally:
-        # Also after an error, and when a callback cancels: what is done has its line.
-        results, errors = publish(plan, ledger)
+        began = time.perf_counter()
+        writer = Writer(plan, ledger, on_progress)
+        try:
+            draw_parts(plan.parts_of_pictures(), plan, ledger, backend, writer)
+        finally:
+            # Also after an error, and when a callback cancels: what is done has its line.
+            results, errors = publish(plan, ledger)
     return Summary(plan.total, writer.drawn, errors, results, time.perf_counter() - began)
 
 

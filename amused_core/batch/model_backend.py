@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import psutil
@@ -44,7 +44,9 @@ class ModelBackend:
 
     def identity(self) -> dict[str, Any]:
         """See `Backend`: the model's name, number format, and a digest of its weights."""
-        return {**self._common(), "weights": _digest(self.model)}
+        modules = (self.model.transformer, self.model.text.module, self.model.vq.module)
+        weights = (item for module in modules for item in module.state_dict().items())
+        return {**self._common(), "weights": digest(weights)}
 
     def group(self, picture: Picture) -> Hashable:
         """See `Backend`."""
@@ -55,7 +57,17 @@ class ModelBackend:
         request = self._request(picture)
         cells = request.width * request.height // self.model.vq.factor**2
         bytes_each = COPIES * cells * self.model.checkpoint.transformer_config.codebook_size * 4
-        return int(max(1, min(MAX_BATCH, SHARE * _free(self.model.device) // bytes_each)))
+        return int(max(1, min(MAX_BATCH, SHARE * self.free_memory() // bytes_each)))
+
+    def free_memory(self) -> int:
+        """Bytes that drawing may use a share of."""
+        if self.model.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.model.device)[0]
+        return psutil.virtual_memory().available
+
+    def locate(self, name: str) -> str:
+        """The path or URL of a picture, mask or LoRA that a row names."""
+        return neighbour(self.source, name)
 
     def draw(self, pictures: Sequence[Picture]) -> Drawn:
         """See `Backend`; a batch that does not fit into memory is drawn in halves."""
@@ -90,7 +102,7 @@ class ModelBackend:
     def _open(self, name: Any, column: str, read: Callable[..., Any]) -> Any:
         if not isinstance(name, str):
             raise AmusedError(f"{column} is {quoted(name)}; allowed are names of picture files.")
-        url = neighbour(self.source, name)
+        url = self.locate(name)
         if "://" not in url:
             return read(url)
         with open_url(url) as file:
@@ -111,12 +123,15 @@ class ModelBackend:
         self._loras = ()
         try:
             for item in loras:
-                path, strength = split_lora(neighbour(self.source, item))
-                self.model.load_lora(path, strength)
+                self.load_lora(item)
         except AmusedError:
             self.model.unload_loras()
             raise
         self._loras = loras
+
+    def load_lora(self, item: str) -> None:
+        """Merges FILE[:STRENGTH] into the weights."""
+        self.model.load_lora(*split_lora(self.locate(item)))
 
     def _settings(self, request: Request, index: int, picture: Picture) -> dict[str, Any]:
         names = {name: picture.arguments[name] for name in ("image", "mask") if name in picture.arguments}
@@ -129,18 +144,11 @@ class ModelBackend:
         return {"model": self.model.checkpoint.name, "dtype": dtype}
 
 
-def _free(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
-
-
-def _digest(model: AmusedModel) -> str:
+def digest(weights: Iterable[tuple[str, Tensor]]) -> str:
     """Of some numbers of every weight: tells models apart without a look at gigabytes."""
-    digest = hashlib.sha256()
-    for module in (model.transformer, model.text.module, model.vq.module):
-        for name, weight in module.state_dict().items():
-            flat = weight.detach().reshape(-1)
-            some = flat[:: max(1, len(flat) // 256)].float().cpu().numpy()
-            digest.update(f"{name} {tuple(weight.shape)}".encode() + some.tobytes())
-    return digest.hexdigest()[:32]
+    found = hashlib.sha256()
+    for name, weight in weights:
+        flat = weight.detach().reshape(-1)
+        some = flat[:: max(1, len(flat) // 256)].float().cpu().numpy()
+        found.update(f"{name} {tuple(weight.shape)}".encode() + some.tobytes())
+    return found.hexdigest()[:32]

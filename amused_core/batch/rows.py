@@ -52,6 +52,12 @@ def read_rows(url: str) -> Iterator[Row]:
             raise AmusedError(f"{url!r} cannot be read: {error}") from error
 
 
+def text_rows(text: str) -> Iterator[Row]:
+    """The rows of a text with a prompt a line."""
+    for number, (place, columns, error) in enumerate(_prompts(io.BytesIO(text.encode("utf-8", "replace")))):
+        yield make_row(number, place, columns, error)
+
+
 Found = tuple[str, dict[str, Any], str | None]
 
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from ..errors import AmusedError
-from ..images.composite import composite
-from ..images.masks import cells_to_mask
 from ..lora import Lora, Loras
 from ..networks.attention import OBSERVER, AttentionObserver, choose_attention
 from ..networks.compiled import CompiledTransformer
@@ -299,7 +297,7 @@ class AmusedModel:
     @torch.no_grad()
     def decode(self, request: Request, tokens: Tensor) -> Tensor:
         """The second half of `run`: pictures float32 [B,H,W,3] of tokens [B,h,w]; may run in another thread."""
-        return self._kept(request, self.vq.decode(tokens).cpu())
+        return request.restored(self.vq.decode(tokens).cpu(), self.vq.factor)
 
     def _start(self, request: Request, region: Tensor | None, schedule: Schedule) -> Tensor:
         """The grid a run begins with, int64 [B,h,w]."""
@@ -310,13 +308,6 @@ class AmusedModel:
         tokens = inputs.rows(self.vq.encode(request.pixels).to(self.device), request.batch)
         ratio = float(schedule.ratios[0])
         return start_tokens(tokens, ratio, request.draws, mask_token_id, region, request.whole_region)
-
-    def _kept(self, request: Request, images: Tensor) -> Tensor:
-        """`images` [B,H,W,3] with the pixels of the picture they began with outside of the region."""
-        if request.region is None or not request.keep_original:
-            return images
-        original, region = (inputs.rows(part.cpu(), request.batch) for part in (request.pixels, request.region))
-        return composite(original.clamp(0, 1), images, cells_to_mask(region, self.vq.factor))
 
     def _predictor(
         self,

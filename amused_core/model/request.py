@@ -13,6 +13,8 @@ from torch import Tensor
 from ..checkpoint import Checkpoint
 from ..errors import AmusedError
 from ..images import pixels
+from ..images.composite import composite
+from ..images.masks import cells_to_mask
 from ..sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from ..sampling.schedule import start_step
 from ..settings import SamplingSettings, inputs, resolve_settings
@@ -64,6 +66,13 @@ class Request:
             "keep_original": self.keep_original,
             **asdict(self.settings),
         }
+
+    def restored(self, images: Tensor, factor: int) -> Tensor:
+        """`images` [B,H,W,3] on the CPU, with the pixels of the picture they began with outside of the region."""
+        if self.region is None or not self.keep_original:
+            return images
+        original, region = (inputs.rows(part.cpu(), self.batch) for part in (self.pixels, self.region))
+        return composite(original.clamp(0, 1), images, cells_to_mask(region, factor))
 
     @property
     def group(self) -> Hashable:

@@ -18,6 +18,11 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.ldm.modules.attention.attention_sub_quad(q, k, v, heads)",
         "comfy.ldm.modules.attention.optimized_attention(q, k, v, heads)",
     ),
+    "batch/progress.py": (
+        "comfy.model_management.throw_exception_if_processing_interrupted()",
+        "comfy.utils.ProgressBar(total)",
+        "comfy.utils.ProgressBar.update_absolute(self, value, total, preview)",
+    ),
     "sample/checks.py": ("comfy.samplers.KSAMPLER",),
     "text/clip.py": (
         "comfy.clip_model.CLIPAttention(width, heads, dtype=, device=, operations=)",
@@ -119,7 +124,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         "comfy.sd1_clip.SDTokenizer.state_dict(self)",
         "comfy.sd1_clip.SDTokenizer.tokenize_with_weights(self, text, return_word_ids)",
     ),
-    "save/tokens.py": ("folder_paths.annotated_filepath(name)", "folder_paths.get_input_directory()"),
+    "load/input_files.py": ("folder_paths.annotated_filepath(name)", "folder_paths.get_input_directory()"),
     "train/lora.py": (
         "comfy.lora.load_lora(lora, keys)",
         "comfy.model_management.InterruptProcessingException",

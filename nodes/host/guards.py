@@ -35,6 +35,21 @@ def amused_vae(vae: Any) -> Any:
     raise AmusedError("This VAE is of another model; connect the VAE of 'Load aMUSEd'.")
 
 
+def matching_vae(vae: Any, model: Any) -> Any:
+    """`vae` itself.
+
+    Raises:
+        AmusedError: it is not the VAE of an aMUSEd model with tokens like those of MODEL.
+    """
+    vae, info = amused_vae(vae), amused_model(model).info
+    if (vae.codebook_size, vae.downscale_ratio) != (info.codebook_size, info.factor):
+        raise AmusedError(
+            f"This VAE has {vae.codebook_size} tokens of {vae.downscale_ratio} pixels and the MODEL "
+            f"{info.codebook_size} of {info.factor}; connect those of the same 'Load aMUSEd'."
+        )
+    return vae
+
+
 def amused_clip(clip: Any) -> Any:
     """`clip` itself.
 

@@ -6,12 +6,14 @@ The environment variable COMFYUI_DIR names the ComfyUI to use; without it these 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from tests.comfy import graphs
+from tests.comfy import batches, graphs
 from tests.comfy.harness import COMFYUI_DIR, Comfy
 from tests.tiny import write_tiny_checkpoint
 
@@ -47,3 +49,13 @@ def start(comfy: Comfy) -> tuple[graphs.Node, graphs.Node, graphs.Node]:
     """A loader, prompts and an empty latent."""
     loader = graphs.load(comfy)
     return loader, graphs.prompts(comfy, loader), graphs.empty(comfy, loader)
+
+
+@pytest.fixture
+def rows(comfy: Comfy) -> Path:
+    """A table in ComfyUI's input folder, and the pictures that it names; the output folder is emptied."""
+    shutil.rmtree(comfy.models / "output" / "amused", ignore_errors=True)
+    folder = comfy.models / "input"
+    Image.fromarray((graphs.picture()[0] * 255).byte().numpy()).save(folder / "start.png")
+    Image.fromarray((graphs.block_mask()[0] * 255).byte().numpy()).save(folder / "mask.png")
+    return batches.write(folder / "rows.jsonl", batches.ROWS)

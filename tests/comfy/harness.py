@@ -48,6 +48,15 @@ class Take:
         return {}
 
 
+class TakeAll(Take):
+    """The same for every value of an output that is a list."""
+
+    INPUT_IS_LIST = True
+
+    def take(self, value: list[Any], key: list[str]) -> dict[str, Any]:
+        return super().take(value, key[0])
+
+
 class Give:
     """Starts a graph: a value from the test."""
 
@@ -120,6 +129,12 @@ class Comfy:
         values = [STORE.pop(key) for key in keys]
         return values[0] if len(values) == 1 else values
 
+    def run_all(self, output: Any) -> list[Any]:
+        """Runs the graph that ends in an output that is a list; returns all its values."""
+        key = uuid.uuid4().hex
+        self.finish(self.node("TakeAll", value=output, key=key))
+        return STORE.pop(key)
+
     def finish(self, node: SimpleNamespace) -> None:
         """Runs the graph that ends in an output node, such as "SaveLatent"."""
         prompt: dict[str, Any] = {}
@@ -181,7 +196,7 @@ def _boot(harness: Comfy) -> tuple[ModuleType, ModuleType, str]:
         getattr(folder_paths, f"set_{name}_directory")(str(folder))
     for kind in ("amused", "diffusers"):
         folder_paths.add_model_folder_path(kind, str(harness.models / kind))
-    nodes.NODE_CLASS_MAPPINGS.update(Take=Take, Give=Give)
+    nodes.NODE_CLASS_MAPPINGS.update(Take=Take, TakeAll=TakeAll, Give=Give)
     asyncio.run(nodes.init_builtin_extra_nodes())
     assert asyncio.run(nodes.load_custom_node(str(ROOT))), "the pack does not load"
 

@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.comfy import graphs
 from tests.comfy.graphs import same
@@ -61,6 +62,24 @@ def test_the_tokens_are_comfyuis(comfy, direct, build, name, cfg, batch):
         build(comfy, loader, latent, cfg=cfg), build(comfy, loader, latent, cfg=cfg, model=stock(comfy, loader))
     )
     assert same(one, two) and sorted(direct) == [False, True]
+
+
+def test_a_prompt_for_each_picture(comfy, direct):
+    """A CONDITIONING with a row for each picture: the tokens of the stock path, and of each picture alone."""
+    loader, words = graphs.load(comfy), ("a red apple", "a blue dog", "a red apple")
+    rows = [conditioning(comfy, loader, text)[0] for text in words]
+    pooled = torch.cat([more["pooled_output"] for _, more in rows])
+    positive = comfy.give([[torch.cat([hidden for hidden, _ in rows]), {**rows[0][1], "pooled_output": pooled}]])
+    latent = graphs.empty(comfy, loader, 36, 20, 3)
+    wires = {"positive": positive, "cfg": 3.0}
+    one, two = comfy.run(
+        graphs.sample(comfy, loader, latent, **wires),
+        graphs.sample(comfy, loader, latent, model=stock(comfy, loader), **wires),
+    )
+    assert same(one, two) and sorted(direct) == [False, True]
+    alone = graphs.empty(comfy, loader, 36, 20)
+    dog = comfy.run(graphs.sample(comfy, loader, alone, graphs.prompts(comfy, loader, words[1]), cfg=3.0, seed=4))
+    assert torch.equal(one["samples"][1:2], dog["samples"])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import pytest
 from node_schema import inputs
 from node_texts import DOCS, LANGUAGES, LOCALES, PAGE_LANGUAGES
 
+from amused_core.batch.columns import COLUMNS
+
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 OTHERS = [language for language in LANGUAGES if language != "en"]
 REMEDY = "run tools/describe_nodes.py COMFYUI_FOLDER"
@@ -143,7 +145,7 @@ def test_pages_have_all_parts(node, language):
 
 @pytest.mark.parametrize(("node", "language"), PAGES)
 def test_pages_name_only_what_exists(object_info, node, language):
-    known = {word for info in object_info.values() for word in words_of(info)}
+    known = {word for info in object_info.values() for word in words_of(info)} | COLUMNS.keys()
     named = re.findall(r"`([a-z][a-z0-9_]*)`", prose(page(node, language)))
     assert not set(named) - known
     names = {info["display_name"] for info in _read(language).values()}

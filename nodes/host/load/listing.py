@@ -25,7 +25,7 @@ def leave_out(path: str | Path, reason: object) -> None:
         logger.warning("aMUSEd: %a is left out: %s", *line)
 
 
-def scan(folder: str | Path, ending: str = "") -> list[os.DirEntry[str]]:
+def scan(folder: str | Path, ending: str | tuple[str, ...] = "") -> list[os.DirEntry[str]]:
     """The entries of a folder whose names have this ending, sorted; without those that cannot be read."""
     try:
         with os.scandir(folder) as entries:

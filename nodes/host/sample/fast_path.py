@@ -66,7 +66,7 @@ def predictor(
         _log_stock_path(run)
         return None
     info = run.model.info
-    cond, *uncond = ([_encode(run, text)] * shape[0] for text in run.texts)
+    cond, *uncond = (_encode(run, text, shape[0]) for text in run.texts)
     ask = core_predictor(run.uvit, cond, uncond[0] if uncond else None, run.weights, run.every, run.options)
 
     def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
@@ -90,11 +90,11 @@ def _read(
     weights = [1.0 if math.isclose(weight, 1.0) else weight for weight in weights]  # As ComfyUI leaves guidance out.
     sides = ["positive"] if all(weight == 1 for weight in weights) else ["positive", "negative"]
     conds = [guider.conds.get(side) for side in sides]
-    if not all(plain.is_plain(cond) and _single(cond[0]) for cond in conds):
+    if not all(plain.is_plain(cond) and _for_pictures(cond[0], shape[0]) for cond in conds):
         return "the CONDITIONING is more than one prompt for the whole image"
     texts = [[cond[0]["model_conds"][part].cond for part in _PARTS] for cond in conds]
     one_hot = [len(texts) * shape[0], model.info.codebook_size, *shape[1:]]
-    if any(text[0].shape != texts[0][0].shape for text in texts):
+    if any(text[0].shape[1:] != texts[0][0].shape[1:] for text in texts):
         return "the prompts differ in length"
     if not plain.fits(model, one_hot, device):
         return "the memory does not suffice for the whole batch at once"
@@ -109,9 +109,19 @@ def _log_stock_path(reason: str | None) -> None:
         logger.info("aMUSEd: sampling takes ComfyUI's stock path, which is slower: %s.", reason)
 
 
-def _encode(run: Run, parts: list[Tensor]) -> EncodedPrompt:
-    text, pooled, micro = run.model.cast(*parts, run.device)
-    return encode_embeddings(run.uvit, TextEmbedding(text, pooled), micro)[0]
+def _encode(run: Run, parts: list[Tensor], batch: int) -> list[EncodedPrompt]:
+    """The encoded prompt of each picture; equal ones are one object."""
+    count = max(map(len, parts))
+    encoded: dict[bytes, EncodedPrompt] = {}
+    prompts = []
+    for index in range(count):
+        row = [part[index % len(part)][None] for part in parts]
+        key = b"".join(part.float().cpu().numpy().tobytes() for part in row)
+        if key not in encoded:
+            text, pooled, micro = run.model.cast(*row, run.device)
+            (encoded[key],) = encode_embeddings(run.uvit, TextEmbedding(text, pooled), micro)
+        prompts.append(encoded[key])
+    return prompts * batch if count == 1 else prompts
 
 
 def _obstacle(wrapped: Any, options: dict[str, Any]) -> str | None:
@@ -137,7 +147,7 @@ def _obstacle(wrapped: Any, options: dict[str, Any]) -> str | None:
     return None
 
 
-def _single(cond: dict[str, Any]) -> bool:
-    """Whether a conditioning is the same for every picture, and holds nothing that our model has not asked for."""
+def _for_pictures(cond: dict[str, Any], batch: int) -> bool:
+    """Whether a conditioning has one row for all pictures or one for each, and nothing our model has not asked for."""
     parts = cond["model_conds"]
-    return parts.keys() == set(_PARTS) and all(len(part.cond) == 1 for part in parts.values())
+    return parts.keys() == set(_PARTS) and all(len(part.cond) in (1, batch) for part in parts.values())

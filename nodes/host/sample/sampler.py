@@ -134,6 +134,7 @@ def sample_latent(
     seeding: str,
     settings: dict[str, Any],
     on_step: Callable[[core.Step], None] | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """A whole run as the core's `generate` does it: same settings and seed, same tokens.
 
@@ -144,6 +145,7 @@ def sample_latent(
         seeding: "per_image" or "diffusers".
         settings: fields of `SamplingSettings`; None is the model's own recommendation.
         on_step: called with each step of the core's loop.
+        quiet: no preview and no progress of this run, which is part of a longer one.
     """
     info = guards.amused_model(model).info
     samples = checks.codes_of(latent["samples"], info.codebook_size)
@@ -181,8 +183,8 @@ def sample_latent(
         model_options=model.model_options,
         latent_image=samples,
         denoise_mask=mask,
-        callback=latent_preview.prepare_callback(model, len(schedule)),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        callback=None if quiet else latent_preview.prepare_callback(model, len(schedule)),
+        disable_pbar=quiet or not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
     return {**latent, "samples": tokens.to(comfy.model_management.intermediate_device())}

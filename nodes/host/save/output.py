@@ -37,19 +37,7 @@ def save(prefix: str, ending: str, write: Callable[[Path], object]) -> Path:
 
 def numbered(prefix: str, ending: str = "") -> Path:
     """A path below the output folder that is free now; see `save`."""
-    if any(ord(char) < 32 or "\ud800" <= char <= "\udfff" for char in prefix) or any(
-        len(part.encode()) > MAX_NAME for part in prefix.replace("\\", "/").split("/")
-    ):
-        raise AmusedError(
-            f"filename_prefix is {quoted(prefix)}; allowed are names of at most {MAX_NAME} bytes without control "
-            "characters."
-        )
-    output = os.path.abspath(folder_paths.get_output_directory())
-    target = os.path.abspath(os.path.join(output, prefix))
-    if not prefix.strip() or not target.startswith(output + os.sep) or not os.path.basename(prefix):
-        raise AmusedError(
-            f"filename_prefix is {quoted(prefix)}; allowed are names below the output folder, such as 'amused/name'."
-        )
+    target, output = below(prefix), os.path.abspath(folder_paths.get_output_directory())
     try:
         folder, name, count, _, _ = folder_paths.get_save_image_path(prefix, output)
     except OSError as error:
@@ -57,6 +45,27 @@ def numbered(prefix: str, ending: str = "") -> Path:
     while (path := Path(folder, f"{name}_{count:05}_{ending}")).exists():
         count += 1
     return path
+
+
+def below(prefix: str, what: str = "filename_prefix") -> str:
+    """The path of a name in the output folder; `what` the user calls it.
+
+    Raises:
+        AmusedError: an empty name, one that leads out of the folder, or that no file can be called by.
+    """
+    if any(ord(char) < 32 or "\ud800" <= char <= "\udfff" for char in prefix) or any(
+        len(part.encode()) > MAX_NAME for part in prefix.replace("\\", "/").split("/")
+    ):
+        raise AmusedError(
+            f"{what} is {quoted(prefix)}; allowed are names of at most {MAX_NAME} bytes without control characters."
+        )
+    output = os.path.abspath(folder_paths.get_output_directory())
+    target = os.path.abspath(os.path.join(output, prefix))
+    if not prefix.strip() or not target.startswith(output + os.sep) or not os.path.basename(prefix):
+        raise AmusedError(
+            f"{what} is {quoted(prefix)}; allowed are names below the output folder, such as 'amused/name'."
+        )
+    return target
 
 
 def shown(path: Path) -> dict[str, str]:

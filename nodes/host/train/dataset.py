@@ -29,19 +29,14 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def image_dataset(vae: Any, image: Tensor, text: str, info: Any) -> TokenDataset:
+def image_dataset(vae: Any, image: Tensor, text: str, model: Any) -> TokenDataset:
     """An IMAGE and its captions, one for all or a line for each, brought to the size that the model likes best.
 
     Raises:
         AmusedError: captions that do not fit the pictures, tiny pictures, or another model's VAE.
     """
+    info, vae = guards.amused_model(model).info, guards.matching_vae(vae, model)
     image, size, captions = pictures.rgb(image), info.recommended, lines(text)
-    vae = guards.amused_vae(vae)
-    if (vae.codebook_size, vae.downscale_ratio) != (info.codebook_size, info.factor):
-        raise AmusedError(
-            f"This VAE has {vae.codebook_size} tokens of {vae.downscale_ratio} pixels and the MODEL "
-            f"{info.codebook_size} of {info.factor}; connect those of the same 'Load aMUSEd'."
-        )
     if not captions or len(captions) not in (1, len(image)):
         raise AmusedError(
             f"There are {len(captions)} captions for {len(image)} images; write one line for all of them, or one "

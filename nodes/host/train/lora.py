@@ -62,7 +62,7 @@ def train_lora(
     settings = preset(name, config, **changes)
     device = comfy.model_management.get_torch_device()
     accelerator = make_accelerator(settings.precision, settings.accumulation, device.type == "cpu")
-    examples = dataset.image_dataset(vae, image, text, info)
+    examples = dataset.image_dataset(vae, image, text, model)
     table = {caption: dataset.embed(clip, caption) for caption in {*examples.captions, *prompts, ""}}
     prior_examples = dataset.prior_dataset(model, clip, settings, info) if prompts else None
     weights = _weights(model)

@@ -156,6 +156,16 @@ def test_another_job_is_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [".job", "job.json", "mine.txt", "new.png", "results.jsonl"]
 
 
+def test_unsafe_ids_stay_in_the_folder(tmp_path: Path) -> None:
+    ids = ["../x", "/etc/x", "a/b", "con", "."]
+    rows = [Row(n, f"line {n + 1}", {"prompt": "a", "id": name}) for n, name in enumerate(ids)]
+    run(job(rows, tmp_path / "out"), FakeBackend())
+    assert [line["id"] for line in records(tmp_path / "out")] == ids
+    files = sorted((tmp_path / "out").glob("*.png"))
+    assert len(files) == len(ids) and {line["file"] for line in records(tmp_path / "out")} == {f.name for f in files}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     inside, leave = threading.Event(), threading.Event()
 

@@ -185,7 +185,7 @@ def test_memory_decides_the_batch(model: AmusedModel, monkeypatch: pytest.Monkey
     (picture,) = expand([Row(0, "", {"prompt": "a cat"})], Expansion())
     sizes = []
     for free in (0, 2**21, 2**40):
-        monkeypatch.setattr(model_backend, "_free", lambda device, free=free: free)
+        monkeypatch.setattr(backend, "free_memory", lambda free=free: free)
         sizes.append(backend.batch_size(picture))
     assert sizes[0] == 1 and 1 < sizes[1] < sizes[2] == model_backend.MAX_BATCH
 
