@@ -39,6 +39,17 @@ def free_threads() -> Iterator[None]:
         _most.reset(outer)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it, torch has one thread."""
+    before = torch.get_num_threads()
+    _set_threads(1)
+    try:
+        yield
+    finally:
+        _set_threads(before)
+
+
 def _set_threads(number: int) -> None:
     if number != torch.get_num_threads():
         torch.set_num_threads(number)

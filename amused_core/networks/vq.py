@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,7 +11,11 @@ from torch import Tensor, nn
 from ..errors import AmusedError
 from ..settings.inputs import check_images
 from .decoder import fast_decoder
-from .threads import free_threads
+from .threads import one_thread
+
+# Weights below which decoding takes one thread: several gain little, and on a busy machine cost ten times the time. It
+# does not depend on the load, since the last bits of pixels depend on the number of threads.
+SMALL = 10_000_000
 
 
 class VQ:
@@ -29,10 +34,10 @@ class VQ:
         self.module = module
         self._device = device
         self.factor: int = 2 ** (len(module.config.block_out_channels) - 1)
+        self._small = sum(weight.numel() for weight in module.parameters()) < SMALL
         self.codebook_size: int = module.config.num_vq_embeddings
 
     @torch.no_grad()
-    @free_threads()
     def encode(self, images: Tensor) -> Tensor:
         """The nearest code of every cell.
 
@@ -49,7 +54,6 @@ class VQ:
         return codes.view(latents.shape[0], *latents.shape[-2:])
 
     @torch.no_grad()
-    @free_threads()
     def decode(self, tokens: Tensor) -> Tensor:
         """The picture of a token grid.
 
@@ -68,7 +72,8 @@ class VQ:
         decoder = fast_decoder(self.module)
         try:
             # One picture at a time: it costs no time, and the peak memory is that of one.
-            return torch.cat([self._decode(grid[None], decoder) for grid in tokens])
+            with one_thread() if self._small else nullcontext():
+                return torch.cat([self._decode(grid[None], decoder) for grid in tokens])
         finally:
             if decoder is not None:
                 decoder.spare.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ import torch
 from PIL import Image
 
 from amused_core import AmusedModel, load_model
+from amused_core.networks import threads
 from tests.tiny import write_tiny_checkpoint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _steady_threads() -> Iterator[None]:
+    """Runs are compared to the last bit, which depends on the number of threads, and that on what else runs here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "_others", lambda: 0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,14 @@ from amused_core import AmusedModel
 from amused_core.networks import threads
 from amused_core.networks.threads import free_threads
 
+COUNT_OTHERS = threads._others
+
+
+@pytest.fixture(autouse=True)
+def _counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count that the other tests leave out."""
+    monkeypatch.setattr(threads, "_others", COUNT_OTHERS)
+
 
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
@@ -111,3 +119,15 @@ def test_a_run_leaves_the_number_alone(model: AmusedModel, busy: Callable[[int],
     seen = set()
     model.generate("a cat", steps=2, on_step=lambda step: seen.add(torch.get_num_threads()))
     assert seen == {4 if others == 0 else 1} and torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("others", [0, 4])
+def test_small_decoders_take_one_thread(
+    model: AmusedModel, busy: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """Whatever the load: pixels depend on the number of threads in their last bits."""
+    busy(others)
+    original, seen = model.vq._decode, []
+    monkeypatch.setattr(model.vq, "_decode", lambda *args: (seen.append(torch.get_num_threads()), original(*args))[1])
+    model.vq.decode(torch.zeros(2, 8, 8, dtype=torch.int64))
+    assert seen == [1, 1] and torch.get_num_threads() == 4
