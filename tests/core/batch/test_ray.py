@@ -31,7 +31,10 @@ DEFAULTS = {"steps": 2, "cfg": 2.0}
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     """A Ray of this machine with room for two actors and for what feeds them: reading waits where there is none."""
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray's workers give way to all other programs, and starve on a busy machine.
+        patch.setenv("RAY_worker_niceness", "0")
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
     ray.shutdown()
