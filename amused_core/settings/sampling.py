@@ -76,13 +76,32 @@ class SamplingSettings:
         Choice(tuple(RULES)),
         "Unmasking rule: which tokens are unmasked first. confidence: the most confident, as in "
         "diffusers; halton: those far apart; entropy: those with the lowest entropy, in fewer steps "
-        "where they can be unmasked together; random: any.",
+        "where they can be unmasked together; choose-then-sample: by the certainty of all codes, not of the one "
+        "sampled; hybrid: halton, then choose-then-sample in the second half; random: any.",
     )
     cfg_every: int = _setting(
         1,
         Whole(1, MAX_STEPS),
         "Evaluate the negative prompt only in the first of this many guided steps and reuse its "
         "effect in the others; 1 is exact.",
+    )
+    sampling_temperature_end: float = _setting(
+        0.0,
+        Number(0, 10),
+        "Temperature of the code probabilities at the last step; it changes linearly from sampling_temperature; "
+        "0: the same in every step.",
+    )
+    revision: float = _setting(
+        0.0,
+        Number(0, 1),
+        "Share of the unmasked tokens that each step masks again to predict them anew; as many others are unmasked "
+        "instead. 0: unmasked tokens do not change.",
+    )
+    cfg_rescale: float = _setting(
+        0.0,
+        Number(0, 1),
+        "Normalizes guidance: how far guided predictions return to the spread of those without guidance; 0: not at "
+        "all, 1: completely. Helps where a high cfg exaggerates.",
     )
 
 
