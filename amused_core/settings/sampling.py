@@ -76,8 +76,8 @@ class SamplingSettings:
         Choice(tuple(RULES)),
         "Unmasking rule: which tokens are unmasked first. confidence: the most confident, as in "
         "diffusers; halton: those far apart; entropy: those with the lowest entropy, in fewer steps "
-        "where they can be unmasked together; choose-then-sample: by the certainty of all codes, not of the one "
-        "sampled; hybrid: halton, then choose-then-sample in the second half; random: any.",
+        "where they can be unmasked together; choose-then-sample: those with the most certain distribution, whatever "
+        "code is sampled; hybrid: halton, then choose-then-sample in the second half; random: any.",
     )
     cfg_every: int = _setting(
         1,
@@ -94,7 +94,7 @@ class SamplingSettings:
     revision: float = _setting(
         0.0,
         Number(0, 1),
-        "Share of the unmasked tokens that each step masks again to predict them anew; as many others are unmasked "
+        "Fraction of the unmasked tokens that each step masks again to predict them anew; as many others are unmasked "
         "instead. 0: unmasked tokens do not change.",
     )
     cfg_rescale: float = _setting(
