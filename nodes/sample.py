@@ -21,7 +21,7 @@ DENOISE_TIP = (
 )
 # How codes are drawn; graphs saved without these widgets keep the defaults.
 DRAW = ("sampling_temperature", "top_k", "top_p")
-LATER = ("order", "sampling_temperature_end", "revision", "cfg_rescale")
+LATER = ("order", "sampling_temperature_end", "revision", "cfg_rescale", "entropy_bound")
 
 
 class AmusedSampler(io.ComfyNode):

@@ -24,6 +24,7 @@ WIDGETS: dict[str, dict[str, Any]] = {
     "sampling_temperature_end": {"step": 0.05, "round": 0.01},
     "revision": {"step": 0.01},
     "cfg_rescale": {"step": 0.05},
+    "entropy_bound": {"step": 0.1, "round": 0.01},
 }
 RECOMMENDED_TIPS = {
     "cfg": "0 selects the model's recommended value.",

@@ -28,7 +28,7 @@ from ..networks.weights import mark_changed
 from ..sampling.filters import ends, logits_filter
 from ..sampling.guidance import cfg_weights
 from ..sampling.loop import Predict, Step, sample
-from ..sampling.rules import RULES, revised
+from ..sampling.rules import rule_named
 from ..sampling.schedule import Schedule
 from ..sampling.start import start_tokens
 from ..settings import inputs
@@ -213,7 +213,7 @@ class AmusedModel:
             settings: the other fields of `SamplingSettings` by name: `cfg_schedule` ("constant"; "ramp": guidance rises
                 evenly from none at the first step to `cfg` at the last; "interval": `cfg` in a part of the run),
                 `cfg_interval`, `cfg_every`, `cfg_rescale`, `sampling_temperature`, `sampling_temperature_end`, `top_k`,
-                `top_p`, `int8`, `order` (the unmasking rule), `revision`.
+                `top_p`, `int8`, `order` (the unmasking rule), `entropy_bound`, `revision`.
 
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
@@ -292,7 +292,7 @@ class AmusedModel:
             region=region,
             on_step=on_step,
             logits_filter=logits_filter(schedule.temperatures(heats), settings.top_k, settings.top_p),
-            rule=revised(RULES[settings.order], settings.revision),
+            rule=rule_named(settings.order, revision=settings.revision, entropy_bound=settings.entropy_bound),
         )
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import AmusedError, quoted
 from ..sampling.guidance import CFG_SCHEDULES
-from ..sampling.rules import RULES
+from ..sampling.rules import BOUND, RULES
 from ..sampling.schedule import MAX_STEPS, SCHEDULES
 from .values import Choice, Interval, Number, NumberPair, Switch, Value, Whole
 
@@ -102,6 +102,12 @@ class SamplingSettings:
         Number(0, 1),
         "Normalizes guidance: how far guided predictions return to the spread of those without guidance; 0: not at "
         "all, 1: completely. Helps where a high cfg exaggerates.",
+    )
+    entropy_bound: float = _setting(
+        BOUND,
+        Number(0, 1000),
+        "Only with the order entropy, in nats: a step unmasks more tokens than scheduled while their summed entropies, "
+        "without the largest, stay below this. Higher values take fewer steps; 0: those of the schedule.",
     )
 
 

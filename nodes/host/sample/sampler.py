@@ -22,7 +22,7 @@ from ....amused_core.sampling import loop as core
 from ....amused_core.sampling.filters import ends, logits_filter
 from ....amused_core.sampling.guidance import cfg_weights, rescale
 from ....amused_core.sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
-from ....amused_core.sampling.rules import RULES, revised
+from ....amused_core.sampling.rules import rule_named
 from ....amused_core.sampling.schedule import Progress, Schedule, start_step
 from ....amused_core.sampling.start import start_tokens
 from ....amused_core.settings import SamplingSettings, check_settings, resolve_settings
@@ -42,6 +42,7 @@ SETTINGS = (
     "order",
     "revision",
     "cfg_rescale",
+    "entropy_bound",
 )
 
 
@@ -126,7 +127,7 @@ def sample_amused(
             region=region,
             on_step=report,
             logits_filter=logits_filter(heats, chosen.top_k, chosen.top_p),
-            rule=revised(RULES[chosen.order], chosen.revision),
+            rule=rule_named(chosen.order, revision=chosen.revision, entropy_bound=chosen.entropy_bound),
         )
     return tokens_to_codes(tokens, info.codebook_size)
 

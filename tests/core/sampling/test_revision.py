@@ -11,7 +11,8 @@ from amused_core.insight import trace
 from amused_core.insight.maps import order_map
 from amused_core.sampling.loop import Step, sample
 from amused_core.sampling.randomness import Draws, PerImageDraws, SharedDraws, seeded
-from amused_core.sampling.rules import RULES, revised
+from amused_core.sampling.rules import RULES
+from amused_core.sampling.rules.revision import revised
 from amused_core.sampling.schedule import Schedule
 from tests.core.fakes import masked_only
 
