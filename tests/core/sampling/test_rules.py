@@ -123,7 +123,7 @@ def test_entropy_decides_the_most_certain_first() -> None:
         return logits
 
     seen: list[Step] = []
-    run("entropy", torch.full((1, 8, 8), MASK), model, on_step=seen.append)
+    run(rule_named("entropy", entropy_bound=1.0), torch.full((1, 8, 8), MASK), model, on_step=seen.append)
     first = seen[0].tokens[0]
     # One uncertain cell adds nothing to sum(H) - max(H).
     assert (first[:4] == 5).all() and (first[4:] != MASK).sum() == 1 and len(seen) <= 8
