@@ -21,6 +21,7 @@ DENOISE_TIP = (
 )
 # How codes are drawn; graphs saved without these widgets keep the defaults.
 DRAW = ("sampling_temperature", "top_k", "top_p")
+LATER = ("order", "sampling_temperature_end", "revision", "cfg_rescale", "entropy_bound")
 
 
 class AmusedSampler(io.ComfyNode):
@@ -70,7 +71,7 @@ class AmusedSamplerSelect(io.ComfyNode):
             inputs=[
                 *widgets("temperature"),
                 io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
-                *widgets(*DRAW, "order", optional=True),
+                *widgets(*DRAW, *LATER, optional=True),
             ],
             outputs=[io.Sampler.Output(tooltip="For 'SamplerCustom' and 'SamplerCustomAdvanced'.")],
         )
@@ -128,5 +129,5 @@ def sampler_inputs() -> list[Any]:
         io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TIP),
         *widgets("temperature"),
         io.Combo.Input("seeding", options=SEEDINGS, default="per_image", tooltip=SEEDING_TIP),
-        *widgets(*DRAW, "cfg_schedule", "cfg_interval", "order", optional=True),
+        *widgets(*DRAW, "cfg_schedule", "cfg_interval", *LATER, optional=True),
     ]

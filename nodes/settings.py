@@ -21,6 +21,10 @@ WIDGETS: dict[str, dict[str, Any]] = {
     "top_k": {"max": 65536},
     "top_p": {"min": 0.01, "step": 0.01},
     "cfg_interval": {"step": 0.01},
+    "sampling_temperature_end": {"step": 0.05, "round": 0.01},
+    "revision": {"step": 0.01},
+    "cfg_rescale": {"step": 0.05},
+    "entropy_bound": {"step": 0.1, "round": 0.01},
 }
 RECOMMENDED_TIPS = {
     "cfg": "0 selects the model's recommended value.",

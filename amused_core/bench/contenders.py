@@ -16,8 +16,16 @@ from ..networks.attention import choose_attention
 from ..sampling.loop import Predict
 from .laps import Laps
 
-# Draw codes from the model's own probabilities, whatever the checkpoint recommends.
-PLAIN = {"sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0}
+# What diffusers has, whatever the checkpoint recommends.
+PLAIN = {
+    "sampling_temperature": 1.0,
+    "sampling_temperature_end": 0.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "order": "confidence",
+    "revision": 0.0,
+    "cfg_rescale": 0.0,
+}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,16 @@ from ..model import AmusedModel
 from .generation import GeneratedImages, ProgressCallback, counted
 from .targets import decode_tokens
 
-_DEFAULTS: dict[str, Any] = {"cfg_schedule": "constant", "sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0}
+_DEFAULTS: dict[str, Any] = {
+    "cfg_schedule": "constant",
+    "cfg_rescale": 0.0,
+    "sampling_temperature": 1.0,
+    "sampling_temperature_end": 0.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "order": "confidence",
+    "revision": 0.0,
+}
 
 
 def load_reference(path: Path) -> Any:

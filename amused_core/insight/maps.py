@@ -11,8 +11,10 @@ from .words import positions
 
 
 def order_map(trace: Trace) -> Tensor:
-    """int64 [B,h,w], the step (from 1) that decided each cell; 0: known before, S+1: not decided in this run."""
-    return (trace.tokens == UNDECIDED).sum(0)
+    """int64 [B,h,w], the last step (from 1) that decided each cell; 0: known before, S+1: not decided in this run."""
+    undecided = trace.tokens == UNDECIDED
+    # Not the number of such states: with `revision`, cells are decided more than once.
+    return (undecided * torch.arange(1, len(undecided) + 1).view(-1, 1, 1, 1)).amax(0)
 
 
 def confidence_map(trace: Trace, step: int = 0) -> Tensor:

@@ -25,10 +25,10 @@ from ..networks.threads import free_threads
 from ..networks.transformer import Transformer
 from ..networks.vq import VQ
 from ..networks.weights import mark_changed
-from ..sampling.filters import logits_filter
+from ..sampling.filters import ends, logits_filter
 from ..sampling.guidance import cfg_weights
 from ..sampling.loop import Predict, Step, sample
-from ..sampling.rules import RULES
+from ..sampling.rules import rule_named
 from ..sampling.schedule import Schedule
 from ..sampling.start import start_tokens
 from ..settings import inputs
@@ -212,8 +212,8 @@ class AmusedModel:
                 2 pixels. False: the whole picture is decoded, which changes every pixel a little.
             settings: the other fields of `SamplingSettings` by name: `cfg_schedule` ("constant"; "ramp": guidance rises
                 evenly from none at the first step to `cfg` at the last; "interval": `cfg` in a part of the run),
-                `cfg_interval`, `cfg_every`, `sampling_temperature`, `top_k`, `top_p`, `int8`, `order` (the unmasking
-                rule).
+                `cfg_interval`, `cfg_every`, `cfg_rescale`, `sampling_temperature`, `sampling_temperature_end`, `top_k`,
+                `top_p`, `int8`, `order` (the unmasking rule), `entropy_bound`, `revision`.
 
         Raises:
             AmusedError: (a ValueError) any input that is out of range or does not fit the others.
@@ -281,6 +281,7 @@ class AmusedModel:
         schedule = Schedule.named(settings.schedule, settings.steps, request.start)
         region = None if request.region is None else inputs.rows(request.region, request.batch).to(self.device)
         predict = self._predictor(request, schedule, on_attention, reuse, compile)
+        heats = ends(settings.sampling_temperature, settings.sampling_temperature_end)
         return sample(
             self._start(request, region, schedule),
             predict if wrap_predict is None else wrap_predict(predict),
@@ -290,8 +291,8 @@ class AmusedModel:
             temperature=settings.temperature,
             region=region,
             on_step=on_step,
-            logits_filter=logits_filter(settings.sampling_temperature, settings.top_k, settings.top_p),
-            rule=RULES[settings.order],
+            logits_filter=logits_filter(schedule.temperatures(heats), settings.top_k, settings.top_p),
+            rule=rule_named(settings.order, revision=settings.revision, entropy_bound=settings.entropy_bound),
         )
 
     @torch.no_grad()
@@ -329,7 +330,7 @@ class AmusedModel:
         uncond = self._encode(transformer, request.negatives, request, reuse) if guided else None
         options = None if on_attention is None else {OBSERVER: on_attention}
         runner = CompiledTransformer(transformer) if compile else transformer
-        return predictor(runner, cond, uncond, weights, settings.cfg_every, options)
+        return predictor(runner, cond, uncond, weights, settings.cfg_every, options, settings.cfg_rescale)
 
     def _encode(
         self, transformer: Transformer, prompts: list[str], request: Request, reuse: bool

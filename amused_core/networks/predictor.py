@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sampling.guidance import guide
+from ..sampling.guidance import guide, rescale
 from ..sampling.loop import Predict, at
 from ..sampling.schedule import Progress
 from .compiled import CompiledTransformer
@@ -29,6 +29,7 @@ def predictor(
     weights: Sequence[float],
     every: int = 1,
     options: dict[str, Any] | None = None,
+    cfg_rescale: float = 0.0,
 ) -> Predict:
     """A callable that gives the guided logits of the masked cells.
 
@@ -42,6 +43,7 @@ def predictor(
         every: of this many guided steps the first runs the unconditional rows; the others take its difference of
             conditional and unconditional features (LazyMAR's condition cache, Yan et al. 2025). 1 is exact.
         options: a host's, for `Transformer.features`.
+        cfg_rescale: `share` of `guidance.rescale`; above 0 a guided step makes logits twice, guided and conditional.
     """
     both = None if uncond is None else [*uncond, *cond]
     cond_condition, both_condition = join_conditions(cond), None if both is None else join_conditions(both)
@@ -72,13 +74,16 @@ def predictor(
             without, with_text = (half.flatten(0, 2) for half in output.chunk(2))
             if every > 1:
                 cache["difference"] = with_text.float() - without.float()
-            chosen = guide(without[cells].float(), with_text[cells].float(), weights[index]).to(output.dtype)
+            plain = with_text[cells]
+            chosen = guide(without[cells].float(), plain.float(), weights[index]).to(output.dtype)
         else:
-            output = run(tokens, cond, cond_condition, progress).flatten(0, 2)
-            chosen = output[cells]
+            plain = chosen = run(tokens, cond, cond_condition, progress).flatten(0, 2)[cells]
             if index in guided:
-                chosen = (chosen.float() + (weights[index] - 1) * cache["difference"][cells]).to(output.dtype)
-        return transformer.logits(chosen)
+                chosen = (plain.float() + (weights[index] - 1) * cache["difference"][cells]).to(plain.dtype)
+        logits = transformer.logits(chosen)
+        if cfg_rescale and index in guided:
+            logits = rescale(logits.float(), transformer.logits(plain).float(), cfg_rescale)
+        return logits
 
     return predict
 

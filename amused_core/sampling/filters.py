@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
-Filter = Callable[[Tensor], Tensor]
+Filter = Callable[[Tensor, int], Tensor]
+# Dividing logits by less leaves the range of fp32; only the likeliest codes are left long before.
+LEAST = 1e-6
 
 
 def filtered_probabilities(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -40,8 +41,16 @@ def filtered_probabilities(logits: Tensor, temperature: float = 1.0, top_k: int 
     return logits.new_zeros(logits.shape).scatter(-1, codes, probs)
 
 
-def logits_filter(temperature: float, top_k: int, top_p: float) -> Filter | None:
-    """`filtered_probabilities` with these settings, for the loop; None where they leave every code as it is."""
-    if (temperature, top_k, top_p) == (1, 0, 1):
+def ends(temperature: float, end: float) -> tuple[float, float]:
+    """Temperatures of the first and the last step; an `end` of 0 is that of the first."""
+    return temperature, end or temperature
+
+
+def logits_filter(temperatures: Sequence[float], top_k: int, top_p: float) -> Filter | None:
+    """`filtered_probabilities` with the temperature of each step, for the loop; None where all codes stay as they are.
+
+    Halton-MaskGIT (Besnier et al. 2025) scales the logits from 1 to 1.2 over the run: temperatures from 1 to 0.83.
+    """
+    if top_k == 0 and top_p == 1 and all(temperature == 1 for temperature in temperatures):
         return None
-    return partial(filtered_probabilities, temperature=temperature, top_k=top_k, top_p=top_p)
+    return lambda logits, index: filtered_probabilities(logits, max(temperatures[index], LEAST), top_k, top_p)

@@ -68,7 +68,7 @@ def sample(
         temperature: randomness of the rule, at the first and the last step of the whole schedule.
         region: bool [B,h,w], the cells the mask ratios are a share of; None for the whole grid.
         on_step: called after every step; what it raises (an interrupt) passes through.
-        logits_filter: logits fp32 [n,K] -> the probabilities that codes are drawn from; None is softmax.
+        logits_filter: `(logits fp32 [n,K], step) -> probabilities` that codes are drawn from; None is softmax.
         rule: which cells are masked again.
 
     Returns:
@@ -96,7 +96,8 @@ def sample(
         probs = logits.softmax(-1)
         # One NaN or infinite logit makes the whole softmax of its cell NaN.
         broken = broken | torch.isnan(probs[:, 0]).any()
-        codes = draws.codes(probs if logits_filter is None else logits_filter(logits), cells, tokens.shape)
+        exponent = 1.0 if rule.exponent is None else rule.exponent(progress)
+        codes = draws.codes(_code_probs(logits, probs, exponent, logits_filter, progress.index), cells, tokens.shape)
         predicted = tokens.flatten().index_copy(0, cells, codes).view_as(tokens)
         tokens = predicted
         if progress.next_ratio > 0:
@@ -110,6 +111,14 @@ def sample(
     if broken:
         raise AmusedError("The model's logits are NaN: its weights are damaged, or its dtype is too small for them.")
     return tokens.view(shape)
+
+
+def _code_probs(logits: Tensor, probs: Tensor, exponent: float, logits_filter: Filter | None, index: int) -> Tensor:
+    """The probabilities fp32 [n,K] that a step draws codes from; `probs` are those of `logits`."""
+    if exponent != 1:
+        logits = logits * exponent
+        probs = logits.softmax(-1) if logits_filter is None else probs
+    return probs if logits_filter is None else logits_filter(logits, index)
 
 
 def at(logits: Tensor, cells: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import AmusedError, quoted
 from ..sampling.guidance import CFG_SCHEDULES
-from ..sampling.rules import RULES
+from ..sampling.rules import BOUND, RULES
 from ..sampling.schedule import MAX_STEPS, SCHEDULES
 from .values import Choice, Interval, Number, NumberPair, Switch, Value, Whole
 
@@ -76,13 +76,38 @@ class SamplingSettings:
         Choice(tuple(RULES)),
         "Unmasking rule: which tokens are unmasked first. confidence: the most confident, as in "
         "diffusers; halton: those far apart; entropy: those with the lowest entropy, in fewer steps "
-        "where they can be unmasked together; random: any.",
+        "where they can be unmasked together; choose-then-sample: those with the most certain distribution, whatever "
+        "code is sampled; hybrid: halton, then choose-then-sample in the second half; random: any.",
     )
     cfg_every: int = _setting(
         1,
         Whole(1, MAX_STEPS),
         "Evaluate the negative prompt only in the first of this many guided steps and reuse its "
         "effect in the others; 1 is exact.",
+    )
+    sampling_temperature_end: float = _setting(
+        0.0,
+        Number(0, 10),
+        "Temperature of the code probabilities at the last step; it changes linearly from sampling_temperature; "
+        "0: the same in every step.",
+    )
+    revision: float = _setting(
+        0.0,
+        Number(0, 1),
+        "Fraction of the unmasked tokens that each step masks again to predict them anew; as many others are unmasked "
+        "instead. 0: unmasked tokens do not change.",
+    )
+    cfg_rescale: float = _setting(
+        0.0,
+        Number(0, 1),
+        "Normalizes guidance: how far guided predictions return to the spread of those without guidance; 0: not at "
+        "all, 1: completely. Helps where a high cfg exaggerates.",
+    )
+    entropy_bound: float = _setting(
+        BOUND,
+        Number(0, 1000),
+        "Only with the order entropy, in nats: a step unmasks more tokens than scheduled while their summed entropies, "
+        "without the largest, stay below this. Higher values take fewer steps; 0: those of the schedule.",
     )
 
 

@@ -88,10 +88,13 @@ def test_a_prompt_for_each_picture(comfy, direct):
         {"seeding": "diffusers"},
         {"cfg_schedule": "ramp"},
         {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9},
+        {"sampling_temperature_end": 0.8, "order": "hybrid", "revision": 0.3},
+        {"cfg_rescale": 0.7},
+        {"cfg_rescale": 0.7, "cfg_schedule": "ramp"},
         {"denoise": 0.5},
         {"denoise": 0.7, "mask": True},
     ],
-    ids=["diffusers", "ramp", "filters", "image", "mask"],
+    ids=["diffusers", "ramp", "filters", "rules", "rescale", "rescaled ramp", "image", "mask"],
 )
 def test_settings_are_honoured(comfy, direct, settings):
     loader, settings = graphs.load(comfy), dict(settings)

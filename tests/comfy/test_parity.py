@@ -12,6 +12,8 @@ from tests.tiny import MASK_ID
 
 SEED = 3
 SHAPES = ("tiny", "tiny512")
+# Everything between the logits and the tokens, away from its default.
+RULED = {"order": "hybrid", "revision": 0.3, "sampling_temperature_end": 1.2, "cfg_rescale": 0.6}
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -152,9 +154,9 @@ def test_same_as_generate(comfy, shape, task):
     assert torch.equal(decoded, want.images)
 
 
-@pytest.mark.parametrize("cfg_schedule", ["constant", "ramp"])
+@pytest.mark.parametrize("more", [{}, {"cfg_schedule": "ramp"}, RULED], ids=["constant", "ramp", "rules"])
 @pytest.mark.parametrize("task", ["text", "image"])
-def test_options_same_as_generate(comfy, shape, cfg_schedule, task):
+def test_options_same_as_generate(comfy, shape, more, task):
     """What is drawn and how guidance rises: as 'amused generate' does it, also from the middle of the schedule."""
     name, _, model = shape
     picture = graphs.picture(2)
@@ -164,7 +166,7 @@ def test_options_same_as_generate(comfy, shape, cfg_schedule, task):
     if task == "image":
         start = comfy.node("VAEEncode", pixels=comfy.give(picture), vae=(loader, 2))
         given, denoise = {"image": picture, "strength": 0.5}, 0.5
-    options = {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9, "cfg_schedule": cfg_schedule}
+    options = {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9, **more}
     want = model.generate("a red apple", **given, steps=6, cfg=3.0, seed=11, batch_size=2, **options).tokens
     node = graphs.sample(comfy, loader, start, seed=11, denoise=denoise, **options)
     assert torch.equal(graphs.tokens(comfy.run(node)), want)
@@ -174,7 +176,7 @@ def test_options_of_the_sampler_select(comfy, shape):
     """Custom sampling draws from the same codes as the node that does it all."""
     name, _, model = shape
     loader = graphs.load(comfy, name)
-    options = {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9}
+    options = {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9, **RULED}
     own = {"temperature_start": 2.0, "temperature_end": 0.0, "seeding": "diffusers"}
     sampler = comfy.node("AmusedSamplerSelect", **own, **options)
     got = comfy.run(graphs.custom(comfy, loader, graphs.empty(comfy, loader), sampler=sampler))

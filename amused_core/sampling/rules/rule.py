@@ -57,7 +57,9 @@ class Rule:
         remask: from what a step has drawn to the cells bool [B,N] that are masked again.
         revises: it may mask cells that an earlier step has decided. The loop keeps every rule from masking a cell that
             was known when the run began, and every other rule from masking a decided one.
+        exponent: the power of the probabilities that a step draws codes from; None is 1 in every step.
     """
 
     remask: Callable[[Guess, Progress, Draws], Tensor]
     revises: bool = False
+    exponent: Callable[[Progress], float] | None = None

@@ -50,7 +50,12 @@ class Run(NamedTuple):
 
 
 def predictor(
-    wrapped: Any, options: dict[str, Any], weights: list[float] | None, schedule: Schedule, shape: tuple[int, int, int]
+    wrapped: Any,
+    options: dict[str, Any],
+    weights: list[float] | None,
+    schedule: Schedule,
+    shape: tuple[int, int, int],
+    cfg_rescale: float,
 ) -> Predict | None:
     """Logits as `wrapped` would give them, but for rounding; None where anything might make them others.
 
@@ -60,6 +65,7 @@ def predictor(
         weights: the guidance of each step; None: the guider's own.
         schedule: the steps of the run.
         shape: (B,h,w) of the tokens.
+        cfg_rescale: `share` of `guidance.rescale`.
     """
     run = compat.try_fast_path(_read, wrapped, options, weights, schedule, shape)
     if not isinstance(run, Run):
@@ -67,7 +73,8 @@ def predictor(
         return None
     info = run.model.info
     cond, *uncond = (_encode(run, text, shape[0]) for text in run.texts)
-    ask = core_predictor(run.uvit, cond, uncond[0] if uncond else None, run.weights, run.every, run.options)
+    negative = uncond[0] if uncond else None
+    ask = core_predictor(run.uvit, cond, negative, run.weights, run.every, run.options, cfg_rescale)
 
     def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
         # Our sampler has ids of its own for what is masked.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -18,18 +19,31 @@ from tqdm.auto import tqdm
 from ....amused_core.errors import AmusedError
 from ....amused_core.networks.threads import free_threads
 from ....amused_core.sampling import loop as core
-from ....amused_core.sampling.filters import logits_filter
-from ....amused_core.sampling.guidance import cfg_weights
+from ....amused_core.sampling.filters import ends, logits_filter
+from ....amused_core.sampling.guidance import cfg_weights, rescale
 from ....amused_core.sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
-from ....amused_core.sampling.rules import RULES
+from ....amused_core.sampling.rules import rule_named
 from ....amused_core.sampling.schedule import Progress, Schedule, start_step
 from ....amused_core.sampling.start import start_tokens
-from ....amused_core.settings import check_settings, resolve_settings
+from ....amused_core.settings import SamplingSettings, check_settings, resolve_settings
 from .. import guards
 from ..latent.latent_format import codes_to_tokens, tokens_to_codes, tokens_to_one_hot
 from ..latent.preview import weight_guesses
 from ..model.transformer import PROGRESS
 from . import checks, fast_path
+
+# Those that act within the sampler; the others make its sigmas and the guidance of each step.
+SETTINGS = (
+    "temperature",
+    "sampling_temperature",
+    "sampling_temperature_end",
+    "top_k",
+    "top_p",
+    "order",
+    "revision",
+    "cfg_rescale",
+    "entropy_bound",
+)
 
 
 def amused_sampler(**options: Any) -> comfy.samplers.KSAMPLER:
@@ -46,15 +60,11 @@ def sample_amused(
     extra_args: dict[str, Any] | None = None,
     callback: Callable[[dict[str, Any]], None] | None = None,
     disable: bool | None = None,
-    temperature: tuple[float, float] = (2.0, 0.0),
     seeding: str = "per_image",
     seeds: list[int] | None = None,
-    sampling_temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    order: str | None = None,
     weights: list[float] | None = None,
     on_step: Callable[[core.Step], None] | None = None,
+    **settings: Any,
 ) -> Tensor:
     """The core's sampler in the form of a k-diffusion one.
 
@@ -65,22 +75,19 @@ def sample_amused(
         extra_args: passed on to the model; its `denoise_mask` [B,1,h,w] is the region to draw anew.
         callback: called with each step.
         disable: no progress bar in the terminal.
-        temperature: noise in the choice of the tokens to keep, at the first and the last step of a whole run.
         seeding: "per_image", or "diffusers": one generator for the batch.
         seeds: one for each picture; None derives them from its noise.
-        sampling_temperature, top_k, top_p: which codes are drawn, as in `AmusedModel.generate`.
-        order: the unmasking rule; None is the model's own.
         weights: the guidance of each step, for the stock `CFGGuider` only; None leaves the guider as it is.
         on_step: called with each step of the core's loop, for records of the run.
+        settings: fields of `SamplingSettings` named in `SETTINGS`; an `order` of None is the model's own.
 
     Returns:
         codes float32 [B,1,h,w].
     """
     args = dict(extra_args or {})
     info = guards.sampled_model(model).info
-    draw = {"sampling_temperature": sampling_temperature, "top_k": top_k, "top_p": top_p}
-    draw = check_settings(draw, info.codebook_size)
-    order = check_settings({"order": order or info.recommended.order}, info.codebook_size)["order"]
+    settings["order"] = settings.get("order") or info.recommended.order
+    chosen = SamplingSettings(**check_settings(settings, info.codebook_size))
     schedule = Schedule.from_ratios(checks.check_sigmas(sigmas))
     latent, noise = _attribute(model, "latent_image"), _attribute(model, "noise")
     mask = args.get("denoise_mask")
@@ -92,8 +99,10 @@ def sample_amused(
     if region is not None:
         tokens = torch.where((tokens == masked) & ~region, kept, tokens)
 
-    predict = fast_path.predictor(model, args.get("model_options", {}), weights, schedule, tuple(tokens.shape))
-    predict = predict or _through_comfyui(model, sigmas, args, weights, info.codebook_size)
+    options, shape = args.get("model_options", {}), tuple(tokens.shape)
+    predict = fast_path.predictor(model, options, weights, schedule, shape, chosen.cfg_rescale)
+    predict = predict or _through_comfyui(model, sigmas, args, weights, info.codebook_size, chosen.cfg_rescale)
+    heats = schedule.temperatures(ends(chosen.sampling_temperature, chosen.sampling_temperature_end))
 
     with tqdm(total=len(schedule), disable=disable) as bar:
 
@@ -114,11 +123,11 @@ def sample_amused(
             schedule,
             draws,
             mask_token_id=masked,
-            temperature=temperature,
+            temperature=chosen.temperature,
             region=region,
             on_step=report,
-            logits_filter=logits_filter(*draw.values()),
-            rule=RULES[order],
+            logits_filter=logits_filter(heats, chosen.top_k, chosen.top_p),
+            rule=rule_named(chosen.order, revision=chosen.revision, entropy_bound=chosen.entropy_bound),
         )
     return tokens_to_codes(tokens, info.codebook_size)
 
@@ -160,15 +169,11 @@ def sample_latent(
     weights = cfg_weights(resolved.cfg, resolved.cfg_schedule, schedule, resolved.cfg_interval)
     seeds = [(seed + index) % 2**64 for index in latent.get("batch_index", range(len(samples)))]
     sampler = amused_sampler(
-        temperature=resolved.temperature,
         seeding=seeding,
         seeds=seeds,
-        sampling_temperature=resolved.sampling_temperature,
-        top_k=resolved.top_k,
-        top_p=resolved.top_p,
-        order=resolved.order,
         weights=None if resolved.cfg_schedule == "constant" else weights,
         on_step=on_step,
+        **{name: getattr(resolved, name) for name in SETTINGS},
     )
     # One level below `comfy.sample`, which newer versions may tell to hand on half precision.
     tokens = comfy.samplers.sample(
@@ -191,13 +196,21 @@ def sample_latent(
 
 
 def _through_comfyui(
-    model: Any, sigmas: Tensor, args: dict[str, Any], weights: list[float] | None, codebook_size: int
+    model: Any,
+    sigmas: Tensor,
+    args: dict[str, Any],
+    weights: list[float] | None,
+    codebook_size: int,
+    cfg_rescale: float,
 ) -> core.Predict:
     """Asks the guided model as ComfyUI's own samplers do."""
     guider = None if weights is None else _holder(model, "cfg")
     options = dict(args.get("model_options", {}))
     options["transformer_options"] = transformer_options = dict(options.get("transformer_options", {}))
     args = {**args, "model_options": options}
+    if cfg_rescale:
+        after = options.get("sampler_post_cfg_function", [])
+        options["sampler_post_cfg_function"] = [partial(_rescale, cfg_rescale), *after]
 
     def predict(tokens: Tensor, progress: Progress, cells: Tensor) -> Tensor:
         one_hot = tokens_to_one_hot(tokens, codebook_size)
@@ -207,6 +220,12 @@ def _through_comfyui(
         return core.at(model(one_hot, sigmas[progress.index].expand(len(tokens)), **args), cells)
 
     return predict
+
+
+def _rescale(share: float, guided: dict[str, Any]) -> Tensor:
+    """`guidance.rescale` of logits [B,K,h,w] as a `sampler_post_cfg_function`."""
+    logits = (guided[name].movedim(1, -1).float() for name in ("denoised", "cond_denoised"))
+    return rescale(*logits, share).movedim(-1, 1)
 
 
 def _attribute(wrapped: Any, name: str) -> Tensor:

@@ -85,6 +85,7 @@ ARGUMENTS = (
     "prompt", "negative_prompt", "image", "mask", "strength", "steps", "cfg", "temperature", "schedule", "seed",
     "seeding", "batch_size", "width", "height", "on_step", "fast", "on_attention", "reuse", "keep_original",
     "cfg_schedule", "cfg_interval", "cfg_every", "sampling_temperature", "top_k", "top_p", "int8",
+    "order", "sampling_temperature_end", "revision", "cfg_rescale", "entropy_bound",
 )  # fmt: skip
 GOOD: dict[str, Any] = {"prompt": "a cat", "steps": 1, "cfg": 1.0}
 odd_values = pytest.mark.parametrize("value", ODD.values(), ids=ODD)

@@ -104,9 +104,10 @@ def test_waiting_is_seen(wait: Callable[[Tensor], Any]) -> None:
         {"cfg": 1.0},
         {"cfg_interval": (0.2, 0.7), "cfg_schedule": "interval", "cfg_every": 2},
         {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9},
+        {"order": "hybrid", "revision": 0.3, "sampling_temperature_end": 0.8, "cfg_rescale": 0.5},
         {"image": True, "mask": True},
     ],
-    ids=["plain", "no guidance", "spared guidance", "filters", "region"],
+    ids=["plain", "no guidance", "spared guidance", "filters", "rules", "region"],
 )
 @pytest.mark.parametrize("seeding", ["per_image", "diffusers"])
 @pytest.mark.parametrize("name", ["model", "model_512"])

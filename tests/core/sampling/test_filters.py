@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from amused_core import AmusedError, AmusedModel, Step, load_model
-from amused_core.sampling.filters import filtered_probabilities, logits_filter
+from amused_core.sampling.filters import ends, filtered_probabilities, logits_filter
 from amused_core.sampling.guidance import cfg_weights
 from amused_core.sampling.loop import sample
 from amused_core.sampling.randomness import PerImageDraws, SharedDraws, seeded
@@ -20,6 +20,7 @@ from tests.core.fakes import masked_only
 
 PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3])
 NEUTRAL = {"sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant", "cfg_interval": (0, 1)}
+NEUTRAL |= {"sampling_temperature_end": 0.0, "revision": 0.0, "cfg_rescale": 0.0}
 CODES, MASK = 16, 99
 
 
@@ -69,6 +70,20 @@ def test_the_temperature_divides_the_logits() -> None:
     assert kept(temperature=10.0, top_p=0.5) == [1, 3], "top_p counts the flattened probabilities"
 
 
+def test_the_temperature_changes_over_the_run(model: AmusedModel) -> None:
+    """From 1 to 0.5 in three steps; the same end, or none, is a constant temperature."""
+    schedule, logits = Schedule.named("cosine", 3), torch.randn(5, 8, generator=seeded(0))
+    heats = schedule.temperatures(ends(1.0, 0.5))
+    assert heats == [1.0, 0.75, 0.5] and heats[1:] == Schedule.named("cosine", 3, 1).temperatures((1.0, 0.5))
+    for index, heat in enumerate(heats):
+        wanted = filtered_probabilities(logits, heat, top_k=3)
+        assert torch.equal(logits_filter(heats, 3, 1.0)(logits, index), wanted)
+    assert ends(0.8, 0) == ends(0.8, 0.8)
+    assert torch.equal(
+        run(model, sampling_temperature=0.8, sampling_temperature_end=0.8), run(model, sampling_temperature=0.8)
+    )
+
+
 def test_ties_go_to_the_lower_codes() -> None:
     assert filtered_probabilities(torch.zeros(5, 3, 8), top_k=3)[2, 1].tolist() == pytest.approx([1 / 3] * 3 + [0] * 5)
 
@@ -76,7 +91,7 @@ def test_ties_go_to_the_lower_codes() -> None:
 def test_the_defaults_are_the_softmax() -> None:
     logits = torch.randn(2, 9, 64, generator=seeded(0)) * 5
     assert torch.equal(filtered_probabilities(logits), logits.softmax(-1))
-    assert logits_filter(1.0, 0, 1.0) is None and logits_filter(1, 0, 1) is None
+    assert logits_filter([1.0, 1.0], 0, 1.0) is None and logits_filter([1], 0, 1) is None
     torch.testing.assert_close(filtered_probabilities(logits, top_k=64), logits.softmax(-1))
 
 
@@ -93,7 +108,8 @@ def test_top_1_draws_the_likeliest(shared: bool) -> None:
     sample(
         torch.full((2, 8, 8), MASK), masked_only(lambda tokens, index: logits), Schedule.named("cosine", 4),
         SharedDraws(seeded(0)) if shared else PerImageDraws([0, 1]),
-        mask_token_id=MASK, temperature=(2.0, 2.0), on_step=steps.append, logits_filter=logits_filter(1.0, 1, 1.0),
+        mask_token_id=MASK, temperature=(2.0, 2.0), on_step=steps.append,
+        logits_filter=logits_filter([1.0] * 4, 1, 1.0),
     )  # fmt: skip
     assert all(torch.equal(step.predicted, logits.argmax(1)) for step in steps)
 
@@ -106,7 +122,8 @@ def test_the_cells_to_keep_are_chosen_by_the_unfiltered_probability() -> None:
     sample(
         torch.full((1, 8, 8), MASK), masked_only(lambda tokens, index: logits),
         Schedule.named("linear", 2), PerImageDraws([0]),
-        mask_token_id=MASK, temperature=(0.0, 0.0), on_step=steps.append, logits_filter=logits_filter(0.5, 1, 1.0),
+        mask_token_id=MASK, temperature=(0.0, 0.0), on_step=steps.append,
+        logits_filter=logits_filter([0.5] * 2, 1, 1.0),
     )  # fmt: skip
     assert (steps[0].tokens[:, :4] == 5).all() and (steps[0].tokens[:, 4:] == MASK).all()
     assert (steps[1].tokens[:, 4:] == 7).all()
@@ -125,7 +142,16 @@ def test_neutral_values_change_nothing(model: AmusedModel, picture: Tensor, seed
 @pytest.mark.parametrize("seeding", ["per_image", "diffusers"])
 @pytest.mark.parametrize(
     "option",
-    [{"sampling_temperature": 0.3}, {"top_k": 2}, {"top_p": 0.3}, {"cfg_schedule": "ramp"}, {"cfg_interval": (0, 0.5)}],
+    [
+        {"sampling_temperature": 0.3},
+        {"sampling_temperature_end": 0.3},
+        {"top_k": 2},
+        {"top_p": 0.3},
+        {"cfg_schedule": "ramp"},
+        {"cfg_interval": (0, 0.5)},
+        {"cfg_rescale": 0.7},
+        {"revision": 0.3},
+    ],
     ids=lambda option: next(iter(option)),
 )
 def test_each_option_matters(model: AmusedModel, seeding: str, option: dict[str, Any]) -> None:
@@ -133,6 +159,7 @@ def test_each_option_matters(model: AmusedModel, seeding: str, option: dict[str,
 
 
 OPTIONS = {"sampling_temperature": 0.8, "top_k": 20, "top_p": 0.9, "cfg_interval": (0.25, 0.75)}
+OPTIONS |= {"sampling_temperature_end": 1.2, "revision": 0.2, "cfg_rescale": 0.5}
 
 
 def test_a_picture_in_a_batch_is_the_picture_alone(model: AmusedModel) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from amused_core import AmusedError, AmusedModel, Step
 from amused_core.sampling.loop import sample
 from amused_core.sampling.randomness import Draws, PerImageDraws, SharedDraws, seeded
-from amused_core.sampling.rules import RULES, Guess, Rule
+from amused_core.sampling.rules import RULES, Guess, Rule, rule_named
 from amused_core.sampling.rules.halton import halton_order
 from amused_core.sampling.schedule import Schedule
 from tests.core.fakes import Grid, masked_only
@@ -52,7 +52,7 @@ def test_everything_is_decided_and_known_tokens_stay(order: str, shared: bool, s
         assert torch.equal(grid[known], tokens[known])
 
 
-@pytest.mark.parametrize("order", ["confidence", "random", "halton"])
+@pytest.mark.parametrize("order", [order for order in RULES if order != "entropy"])
 def test_the_schedule_says_how_many_stay_masked(order: str) -> None:
     seen: list[Step] = []
     run(order, torch.full((2, 8, 8), MASK), on_step=seen.append)
@@ -123,10 +123,31 @@ def test_entropy_decides_the_most_certain_first() -> None:
         return logits
 
     seen: list[Step] = []
-    run("entropy", torch.full((1, 8, 8), MASK), model, on_step=seen.append)
+    run(rule_named("entropy", entropy_bound=1.0), torch.full((1, 8, 8), MASK), model, on_step=seen.append)
     first = seen[0].tokens[0]
     # One uncertain cell adds nothing to sum(H) - max(H).
     assert (first[:4] == 5).all() and (first[4:] != MASK).sum() == 1 and len(seen) <= 8
+
+
+@pytest.mark.parametrize(("bound", "decided"), [(0.0, 4), (1.5, 4), (2.9, 5), (10.0, 15), (1000.0, 64)])
+def test_the_bound_says_how_many_more_are_decided(bound: float, decided: int) -> None:
+    """Each cell has an entropy of log 2, so k of them reach (k - 1) log 2; the schedule says 4."""
+    seen: list[Step] = []
+
+    def model(tokens: Tensor, index: int) -> Tensor:
+        logits = torch.full((1, CODES, 8, 8), -100.0)
+        logits[:, :2] = 0
+        return logits
+
+    schedule = Schedule.from_ratios(torch.tensor([1.0, 60 / 64, 0.0]))
+    run(
+        rule_named("entropy", entropy_bound=bound),
+        torch.full((1, 8, 8), MASK),
+        model,
+        schedule=schedule,
+        on_step=seen.append,
+    )
+    assert (seen[0].tokens != MASK).sum() == decided
 
 
 def test_random_is_not_confidence() -> None:
@@ -154,5 +175,5 @@ def test_order_reaches_the_run(model: AmusedModel) -> None:
     assert torch.equal(tokens["confidence"], model.generate("a cat", steps=4).tokens)
     assert not torch.equal(tokens["halton"], tokens["confidence"])
     assert model.generate("a cat", order="halton", steps=1).settings[0]["order"] == "halton"
-    with pytest.raises(AmusedError, match="order is 'x'; allowed are confidence, random, halton, entropy"):
+    with pytest.raises(AmusedError, match=f"order is 'x'; allowed are {', '.join(RULES)}"):
         model.generate("a cat", order="x")
