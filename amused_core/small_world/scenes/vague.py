@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import torch
 from torch import Generator
@@ -65,8 +66,45 @@ class Answers:
                 if len(set(names)) == len(names):
                     yield Scene(names, places, background)
 
+    def choices(self) -> dict[str, dict[str, float]]:
+        """What is left open, as `describe` names it -> the probability of each possibility in `draw`."""
+        totals: dict[str, dict[str, float]] = {}
+        for count in sorted({len(places) for places in self.placements}):
+            placements = [places for places in self.placements if len(places) == count]
+            for background, names in product(self.backgrounds, product(*self.things[:count])):
+                if len(set(names)) < count or held_out(Scene(names, placements[0], background)):
+                    continue
+                weight = 1 / prod(map(len, self.things[:count]))
+                for places in dict.fromkeys(placements):
+                    for what, name in describe(Scene(names, places, background)).items():
+                        shares = totals.setdefault(what, {})
+                        shares[name] = shares.get(name, 0.0) + weight * placements.count(places)
+        return {
+            what: {name: share / sum(shares.values()) for name, share in shares.items()}
+            for what, shares in totals.items()
+            if len(shares) > 1
+        }
 
-EVERYTHING = Answers((ANYTHING, ANYTHING), LARGE * 4 + ANY_CORNER + ANY_RELATION)
+    def match(self, scene: Scene) -> Scene | None:
+        """The answer that looks like `scene`, whatever the order of its two things; None where there is none."""
+        for one in (scene, Scene(scene.things[::-1], scene.places[::-1], scene.background)):
+            allowed = zip(one.things, self.things, strict=False)
+            if (
+                one.places in self.placements
+                and one.background in self.backgrounds
+                and all(name in names for name, names in allowed)
+            ):
+                return one
+        return None
+
+
+def describe(scene: Scene) -> dict[str, str]:
+    """What can be left open about `scene`: its things, where they are, and the background."""
+    things = {f"{order} thing": name for order, name in zip(("first", "second"), scene.things, strict=False)}
+    return {**things, "place": ", ".join(scene.places), "background": scene.background}
+
+
+EVERYTHING = Answers((ANYTHING, ANYTHING), LARGE * 4 + ANY_CORNER + IN_ORDER * 2)
 """What the empty prompt may show: one large thing, one in a corner and two things equally often."""
 
 
