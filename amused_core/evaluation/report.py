@@ -22,7 +22,20 @@ _NOTES = {
     "text": "*right* is the strict measure: everything as requested, and at most 3 dB below the VQ round trip of the "
     "target. In brackets: 95 % intervals. Seconds depend on the machine and its load.",
 }
-_BRIEF = ("right", "object", "background", "relation", "PSNR", "PSNR in hole", "same tokens", "distinct pictures")
+_BRIEF = (
+    "right",
+    "valid",
+    "mixed",
+    "coverage",
+    "coverage, perfect",
+    "object",
+    "background",
+    "relation",
+    "PSNR",
+    "PSNR in hole",
+    "same tokens",
+    "distinct pictures",
+)
 
 
 def show(result: Mapping[str, Any]) -> str:

@@ -1,0 +1,116 @@
+"""Parts of several right answers in one picture: what happens where tokens that contradict each other are decided in
+the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..model import AmusedModel
+from ..small_world.scenes.layout import Scene
+from ..small_world.scenes.sprites import cut_out, draw
+from ..small_world.scenes.things import BACKGROUNDS
+from ..small_world.scenes.vague import Answers
+from .features import look
+from .judge import colour_votes
+
+PART = 0.1
+"""For a mixture: the share of the cells that tell an answer from another which must have its tokens, for both."""
+_NEAREST = 3
+_BATCH = 25
+
+
+def mixed(model: AmusedModel, planes: Tensor, tokens: Tensor, answers: Answers) -> Tensor:
+    """Which pictures have tokens of two of `answers`, bool [B].
+
+    That is so for two answers where the picture has a tenth or more of the tokens that tell the one from the other, and
+    a tenth or more of those that tell the other from the one. These are the tokens that the VQ-GAN gives the true
+    picture of one but not that of the other, where the things differ, or where there is none and the backgrounds
+    differ. Compared
+    are the answers nearest to the picture and to each of its quarters, on the two backgrounds that its frame has most
+    of; for the empty prompt those with one thing.
+
+    Args:
+        model: whose VQ-GAN the tokens belong to.
+        planes: float [B,3,128,128] in 0..1, the pictures.
+        tokens: int64 [B,h,w], theirs.
+        answers: of their prompt. A picture that is one of them is not mixed, either.
+    """
+    names, known = list(BACKGROUNDS), _Known(model)
+    result = torch.zeros(len(planes), dtype=torch.bool)
+    favourites = colour_votes(planes).topk(2, 1).indices.sort(1).values
+    for pair in favourites.unique(dim=0).tolist():
+        scenes = candidates(answers, [names[number] for number in pair])
+        if len(scenes) < 2:
+            continue
+        references = torch.cat([look(draw(scenes[start : start + _BATCH])) for start in range(0, len(scenes), _BATCH)])
+        for row in (favourites == torch.tensor(pair)).all(1).nonzero()[:, 0].tolist():
+            near = known.answers([scenes[index] for index in nearest(look(planes[row : row + 1]), references)])
+            result[row] = any(_shows_both(tokens[row], *both) for both in combinations(near, 2))
+    return result
+
+
+def candidates(answers: Answers, backgrounds: Sequence[str]) -> list[Scene]:
+    """The answers on these backgrounds, or on all where none of them is allowed; only those with one thing where there
+    are answers with one and with two."""
+    allowed = tuple(name for name in answers.backgrounds if name in backgrounds) or answers.backgrounds
+    single = tuple(places for places in answers.placements if len(places) == 1)
+    return list(Answers(answers.things, single or answers.placements, allowed).scenes())
+
+
+def nearest(seen: Tensor, references: Tensor) -> list[int]:
+    """The positions of the nearest of `references` [A,3,h,w] to `seen` [1,3,h,w] and to each quarter of it."""
+    distance = (references - seen).square().sum(1)
+    height, width = (side // 2 for side in distance.shape[1:])
+    quarters = distance.unflatten(1, (2, height)).unflatten(3, (2, width)).sum((2, 4)).flatten(1)
+    every = torch.cat([quarters.sum(1, keepdim=True), quarters], 1)
+    return sorted(set(every.topk(min(_NEAREST, len(every)), 0, largest=False).indices.flatten().tolist()))
+
+
+class _Answer(NamedTuple):
+    """The tokens of an answer, int64 [h,w], its things, uint8 RGBA [4,128,128], and its background."""
+
+    tokens: Tensor
+    things: Tensor
+    background: str
+
+
+def _shows_both(picture: Tensor, first: _Answer, second: _Answer) -> bool:
+    return min(_share(picture, first, second), _share(picture, second, first)) >= PART
+
+
+def _share(picture: Tensor, one: _Answer, other: _Answer) -> float:
+    """How many of the tokens that tell `one` from `other` the picture has, 0..1."""
+    size = picture.shape
+    telling = _cells((one.things != other.things).any(0), size) & _cells(one.things[3] > 0, size)
+    if one.background != other.background:
+        telling |= ~_cells(torch.maximum(one.things[3], other.things[3]) > 0, size)
+    telling &= one.tokens != other.tokens
+    return float((picture == one.tokens)[telling].float().mean()) if telling.any() else 0.0
+
+
+def _cells(pixels: Tensor, size: Sequence[int]) -> Tensor:
+    """Which cells of a grid of `size` have a pixel that is set: bool [128,128] -> bool [h,w]."""
+    return F.adaptive_max_pool2d(pixels[None].float(), tuple(size))[0] > 0
+
+
+class _Known:
+    """The answers of scenes, each encoded once."""
+
+    def __init__(self, model: AmusedModel) -> None:
+        self.model = model
+        self.stored: dict[Scene, _Answer] = {}
+
+    def answers(self, scenes: Sequence[Scene]) -> list[_Answer]:
+        new = [scene for scene in scenes if scene not in self.stored]
+        for start in range(0, len(new), _BATCH):
+            piece = new[start : start + _BATCH]
+            encoded = self.model.vq.encode(draw(piece).movedim(1, -1)).cpu()
+            for scene, grid in zip(piece, encoded, strict=True):
+                self.stored[scene] = _Answer(grid, cut_out(scene), scene.background)
+        return [self.stored[scene] for scene in scenes]
