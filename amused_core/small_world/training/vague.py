@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
+from ...files.training_state import load_modules, load_state, module_tensors, save_state
 from ...sampling.step_generator import step_generator
 from ..scenes.captions import caption, plain_caption
 from ..scenes.vague import vague_caption
@@ -30,9 +31,10 @@ from .progress import TrainingLog, parse_options, train
 from .text_encoder import tokenize
 from .tokens import SceneTokens
 
-LEARNING_RATE = 5e-4
-_HOLD = 0.4
+LEARNING_RATE, TEXT_LEARNING_RATE = 2e-4, 5e-4
+_HOLD = 0.5
 _VAGUE_SHARE, _VAGUE_ALL_SHARE = 0.5, 0.25
+_NOISE = 0.4
 
 
 class KeptText(nn.Module):
@@ -63,6 +65,10 @@ class VagueTrainer(MaskedTrainer):
         self.transformer.load_state_dict(load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors"))
         self.text_encoder.load_state_dict(load_file(folder / "text_encoder" / "model.safetensors"))
         self.padding_loss = KeptText(self.text_encoder)  # type: ignore[assignment]
+        self.reset_average()
+
+    def reset_average(self) -> None:
+        """Let the averaged weights be those of the moment."""
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
 
     def factor(self, progress: float) -> float:
@@ -78,7 +84,7 @@ class VagueTrainer(MaskedTrainer):
             for scene in scenes
         ]
         for _ in range(vague):
-            text, answers = vague_caption(generator)
+            text, answers = vague_caption(generator, _NOISE)
             examples.append(Example(answers.draw(generator), text, _VAGUE_ALL_SHARE, clear=False))
         return [examples[i] for i in torch.randperm(len(examples), generator=generator)]
 
@@ -87,25 +93,25 @@ def teach_text_encoder(trainer: VagueTrainer, steps: int, batch: int = 64) -> No
     """Give the text encoder a start, in place: on vague captions, the padding of one of the right answers (so, in the
     mean, of all of them); on others, what it gave before."""
     encoder, before = trainer.text_encoder, copy.deepcopy(trainer.text_encoder).eval()
-    optimizer = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
+    optimizer = torch.optim.AdamW(encoder.parameters(), TEXT_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
     for step in range(steps):
         generator = step_generator(trainer.seed + 9, step)
         loss = _text_loss(encoder, before, trainer.tokenizer, trainer.curriculum, batch, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50, 2 * (steps - step) / steps)
+        optimizer.param_groups[0]["lr"] = TEXT_LEARNING_RATE * min(1.0, (step + 1) / 50, 2 * (steps - step) / steps)
         optimizer.step()
         if step % 25 == 24:
             print(f"text encoder: step {step + 1} of {steps}, loss {float(loss.detach()):.3f}", flush=True)
-    trainer.ema = [parameter.detach().clone() for parameter in trainer.parameters]
+    trainer.reset_average()
 
 
 def _text_loss(
     encoder: nn.Module, before: nn.Module, tokenizer: Any, curriculum: Any, batch: int, generator: Generator
 ) -> Tensor:
     clear = [caption(s, generator, 0.0) for s in curriculum.draw(batch // 2, 1_000_000, 1.0, generator)]
-    pairs = [vague_caption(generator) for _ in range(batch // 2)]
+    pairs = [vague_caption(generator, _NOISE) for _ in range(batch // 2)]
     vague = [text for text, _ in pairs]
     meant = [plain_caption(answers.draw(generator)) if text else "" for text, answers in pairs]
     ids, right = tokenize(tokenizer, clear + vague), tokenize(tokenizer, clear + meant)
@@ -137,12 +143,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokens = SceneTokens.load(args.run / "tokens.safetensors")
     trainer = VagueTrainer(tokens, batch=args.batch, seed=args.seed, workers=args.workers, bf16=args.bf16)
     trainer.start_from(args.model)
-    checkpoint = args.run / "vague.safetensors"
+    checkpoint, text = args.run / "vague.safetensors", args.run / "text.safetensors"
     if checkpoint.exists():
         trainer.load(checkpoint)
+    elif text.exists():
+        load_modules(load_state(text)[0], text_encoder=trainer.text_encoder)
+        trainer.reset_average()
     else:
         teach_text_encoder(trainer, args.text_steps)
-    log = TrainingLog(args.run / "vague.csv", ("step", "seconds", "loss", "accuracy", "vague"), trainer.step_count)
+        save_state(text, module_tensors(text_encoder=trainer.text_encoder), {"steps": args.text_steps})
+    log = TrainingLog(args.run / "vague.csv", ("step", "seconds", "loss", "accuracy", "vague"), trainer.step_count, 10)
 
     def save() -> None:
         trainer.save(checkpoint)
