@@ -18,6 +18,7 @@ from ..small_world.scenes.things import BACKGROUNDS
 from ..small_world.scenes.vague import Answers
 from .features import look
 from .judge import colour_votes
+from .targets import encode_scenes
 
 PART = 0.1
 """For a mixture: the share of the cells that tell an answer from another which must have its tokens, for both."""
@@ -31,9 +32,8 @@ def mixed(model: AmusedModel, planes: Tensor, tokens: Tensor, answers: Answers) 
     That is so for two answers where the picture has a tenth or more of the tokens that tell the one from the other, and
     a tenth or more of those that tell the other from the one. These are the tokens that the VQ-GAN gives the true
     picture of one but not that of the other, where the things differ, or where there is none and the backgrounds
-    differ. Compared
-    are the answers nearest to the picture and to each of its quarters, on the two backgrounds that its frame has most
-    of; for the empty prompt those with one thing.
+    differ. Compared are the answers nearest to the picture and to each of its quarters, on the two backgrounds that its
+    frame has most of; for the empty prompt those with one thing.
 
     Args:
         model: whose VQ-GAN the tokens belong to.
@@ -108,9 +108,7 @@ class _Known:
 
     def answers(self, scenes: Sequence[Scene]) -> list[_Answer]:
         new = [scene for scene in scenes if scene not in self.stored]
-        for start in range(0, len(new), _BATCH):
-            piece = new[start : start + _BATCH]
-            encoded = self.model.vq.encode(draw(piece).movedim(1, -1)).cpu()
-            for scene, grid in zip(piece, encoded, strict=True):
+        if new:
+            for scene, grid in zip(new, encode_scenes(self.model, new)[2], strict=True):
                 self.stored[scene] = _Answer(grid, cut_out(scene), scene.background)
         return [self.stored[scene] for scene in scenes]

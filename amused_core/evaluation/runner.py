@@ -15,7 +15,7 @@ from ..files.writing import write_text
 from ..model import AmusedModel, load_model
 from .cells import CellStore, label, model_digest
 from .plan import EvaluationPlan, full_settings
-from .plot import save_plot
+from .plot import save_plot, save_vague_plot
 from .prompts import SETS
 from .questions import VAGUE
 from .reference import check_reference, load_reference
@@ -50,7 +50,7 @@ def evaluate(plan: EvaluationPlan) -> Path:
                 cells.append(cell)
                 path = _write_report(model, plan, digest, cells)
                 print(line(cell) + (" (measured before)" if stored else ""), flush=True)
-    note = save_plot(plan.output / "accuracy.png", cells)
+    note = save_plot(plan.output / "accuracy.png", cells) or save_vague_plot(plan.output / "vague.png", cells)
     if note:
         print(note, file=sys.stderr)
     return path

@@ -151,7 +151,7 @@ class MaskedTrainer:
         generator = step_generator(self.seed, self.step_count)
         examples = self.draw(progress, generator)
         batch = self._batch(examples, generator)
-        weights = self.rarity ** max(0.0, 1 - 2 * progress)  # even out in the first half of the run
+        weights = self.rarity ** self.evenness(progress)
         objective = Objective(weights, self.padding_loss, self.tokenizer.eos_token_id, self.bf16)
         first, *others = zip(self.copies, batch.split(self.workers), strict=True)
         futures = [self.pool.submit(objective.backward, *shard) for shard in others]
@@ -170,6 +170,10 @@ class MaskedTrainer:
             "accuracy": sum(accuracies) / len(accuracies),
             "vague": sum(vague) / max(1, len(vague)),
         }
+
+    def evenness(self, progress: float) -> float:
+        """How far frequent codes count less, 0..1: in the first half of the run, codes are evened out."""
+        return max(0.0, 1 - 2 * progress)
 
     def factor(self, progress: float) -> float:
         """Learning rate at `progress` of the run, in units of `learning_rate`."""

@@ -31,8 +31,8 @@ from .progress import TrainingLog, parse_options, train
 from .text_encoder import tokenize
 from .tokens import SceneTokens
 
-LEARNING_RATE, TEXT_LEARNING_RATE = 2e-4, 5e-4
-_HOLD = 0.5
+LEARNING_RATE = 5e-4
+_HOLD = 0.4
 _VAGUE_SHARE, _VAGUE_ALL_SHARE = 0.5, 0.25
 _NOISE = 0.4
 
@@ -71,8 +71,12 @@ class VagueTrainer(MaskedTrainer):
         """Let the averaged weights be those of the moment."""
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
 
+    def evenness(self, progress: float) -> float:
+        """None: what is frequent was learnt before."""
+        return 0.0
+
     def factor(self, progress: float) -> float:
-        """Warm-up, constant for 40 % of the run, then a cosine."""
+        """Warm-up, constant for the first part of the run, then a cosine."""
         return learning_rate_factor(self.step_count, progress, _HOLD)
 
     def draw(self, progress: float, generator: Generator) -> list[Example]:
@@ -93,14 +97,14 @@ def teach_text_encoder(trainer: VagueTrainer, steps: int, batch: int = 64) -> No
     """Give the text encoder a start, in place: on vague captions, the padding of one of the right answers (so, in the
     mean, of all of them); on others, what it gave before."""
     encoder, before = trainer.text_encoder, copy.deepcopy(trainer.text_encoder).eval()
-    optimizer = torch.optim.AdamW(encoder.parameters(), TEXT_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
+    optimizer = torch.optim.AdamW(encoder.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
     for step in range(steps):
         generator = step_generator(trainer.seed + 9, step)
         loss = _text_loss(encoder, before, trainer.tokenizer, trainer.curriculum, batch, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = TEXT_LEARNING_RATE * min(1.0, (step + 1) / 50, 2 * (steps - step) / steps)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50, 2 * (steps - step) / steps)
         optimizer.step()
         if step % 25 == 24:
             print(f"text encoder: step {step + 1} of {steps}, loss {float(loss.detach()):.3f}", flush=True)
