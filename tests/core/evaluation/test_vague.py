@@ -54,7 +54,7 @@ def test_coverage_tells_an_even_choice_from_a_narrow_one() -> None:
     assert perfect["low"] < even["value"] < perfect["high"]
     narrow, same = coverage([(["a"] * 200, shares)])
     assert narrow["value"] == pytest.approx(0.9) and same == perfect
-    assert coverage([(["z"] * 5, shares)])[0]["value"] == 1, "not an answer at all"
+    assert coverage([(["z"] * 5, shares)])[0]["value"] == pytest.approx(1), "not an answer at all"
 
 
 @pytest.mark.parametrize("one", QUESTIONS, ids=lambda one: one.text or "empty")
