@@ -87,6 +87,8 @@ class Answers:
 
     def match(self, scene: Scene) -> Scene | None:
         """The answer that looks like `scene`, whatever the order of its two things; None where there is none."""
+        if len(set(scene.things)) < len(scene.things):
+            return None
         for one in (scene, Scene(scene.things[::-1], scene.places[::-1], scene.background)):
             allowed = zip(one.things, self.things, strict=False)
             if (

@@ -65,6 +65,7 @@ def test_answers_of_the_questions(one) -> None:
         turned = Scene(scene.things[::-1], scene.places[::-1], scene.background)
         assert one.answers.match(scene) == scene == one.answers.match(turned) and not held_out(scene)
     assert one.answers.match(Scene.pair("cat", "left of", "key", "black")) is None or one.text == ""
+    assert one.answers.match(Scene.pair("cat", "left of", "cat", "yellow")) is None
 
 
 def test_even_choices_have_even_shares() -> None:
