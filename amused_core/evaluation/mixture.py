@@ -4,7 +4,7 @@ the same pass."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -22,18 +22,27 @@ from .targets import encode_scenes
 
 PART = 0.1
 """For a mixture: the share of the cells that tell an answer from another which must have its tokens, for both."""
+MANY = 0.2
+"""For a mixture of many: the share of the picture's things that must have tokens of answers other than the best."""
 _NEAREST = 3
+_MOST = 200
 _BATCH = 25
 
 
 def mixed(model: AmusedModel, planes: Tensor, tokens: Tensor, answers: Answers) -> Tensor:
-    """Which pictures have tokens of two of `answers`, bool [B].
+    """Which pictures have tokens of several of `answers`, bool [B].
 
-    That is so for two answers where the picture has a tenth or more of the tokens that tell the one from the other, and
-    a tenth or more of those that tell the other from the one. These are the tokens that the VQ-GAN gives the true
-    picture of one but not that of the other, where the things differ, or where there is none and the backgrounds
-    differ. Compared are the answers nearest to the picture and to each of its quarters, on the two backgrounds that its
-    frame has most of; for the empty prompt those with one thing.
+    Two answers: the picture has a tenth or more of the tokens that tell its best answer (that of most of its tokens)
+    from another, and a tenth or more of those that tell the other from the best. These are the tokens that the VQ-GAN
+    gives the true picture of one but not that of the other, where the things differ, or where there is none and the
+    backgrounds differ.
+
+    Many answers: of the cells that do not have the picture's background, those with the token of any answer there are a
+    fifth of all more than those with the tokens of the best one.
+
+    Compared are the answers nearest to the picture and to each of its quarters and, unless they are more than 200, as
+    many as it takes to have every thing in every place; all on the two backgrounds that the frame has most of. For the
+    empty prompt they are those with one thing.
 
     Args:
         model: whose VQ-GAN the tokens belong to.
@@ -41,17 +50,18 @@ def mixed(model: AmusedModel, planes: Tensor, tokens: Tensor, answers: Answers) 
         tokens: int64 [B,h,w], theirs.
         answers: of their prompt. A picture that is one of them is not mixed, either.
     """
-    names, known = list(BACKGROUNDS), _Known(model)
+    names, known = list(BACKGROUNDS), _known(model)
     result = torch.zeros(len(planes), dtype=torch.bool)
     favourites = colour_votes(planes).topk(2, 1).indices.sort(1).values
     for pair in favourites.unique(dim=0).tolist():
         scenes = candidates(answers, [names[number] for number in pair])
         if len(scenes) < 2:
             continue
+        some = every_thing(scenes)
         references = torch.cat([look(draw(scenes[start : start + _BATCH])) for start in range(0, len(scenes), _BATCH)])
         for row in (favourites == torch.tensor(pair)).all(1).nonzero()[:, 0].tolist():
-            near = known.answers([scenes[index] for index in nearest(look(planes[row : row + 1]), references)])
-            result[row] = any(_shows_both(tokens[row], *both) for both in combinations(near, 2))
+            rows = {*nearest(look(planes[row : row + 1]), references), *(some if len(some) <= _MOST else ())}
+            result[row] = _mixed(tokens[row], known.answers([scenes[index] for index in sorted(rows)]))
     return result
 
 
@@ -61,6 +71,18 @@ def candidates(answers: Answers, backgrounds: Sequence[str]) -> list[Scene]:
     allowed = tuple(name for name in answers.backgrounds if name in backgrounds) or answers.backgrounds
     single = tuple(places for places in answers.placements if len(places) == 1)
     return list(Answers(answers.things, single or answers.placements, allowed).scenes())
+
+
+def every_thing(scenes: Sequence[Scene]) -> list[int]:
+    """Positions of some of `scenes` that show every thing in every place on every background of all."""
+    seen: set[tuple[str, str, str]] = set()
+    chosen = []
+    for index, scene in enumerate(scenes):
+        parts = {(*part, scene.background) for part in zip(scene.things, scene.places, strict=True)}
+        if parts - seen:
+            seen |= parts
+            chosen.append(index)
+    return chosen
 
 
 def nearest(seen: Tensor, references: Tensor) -> list[int]:
@@ -80,8 +102,24 @@ class _Answer(NamedTuple):
     background: str
 
 
-def _shows_both(picture: Tensor, first: _Answer, second: _Answer) -> bool:
-    return min(_share(picture, first, second), _share(picture, second, first)) >= PART
+def _mixed(picture: Tensor, answers: Sequence[_Answer]) -> bool:
+    """Whether int64 `picture` [h,w] has tokens of several answers."""
+    frame = torch.ones_like(picture, dtype=torch.bool)
+    frame[1:-1, 1:-1] = False
+    content = picture != picture[frame].mode().values
+    same = torch.stack(
+        [content & (picture == one.tokens) & _cells(one.things[3] > 0, picture.shape) for one in answers]
+    )
+    counts = same.sum((1, 2))
+    if float(same.any(0).sum() - counts.max()) >= MANY * max(1, int(content.sum())):
+        return True
+    whole = torch.stack([picture == one.tokens for one in answers]).sum((1, 2))
+    best = answers[int(whole.argmax())]
+    return any(
+        min(_share(picture, best, other), _share(picture, other, best)) >= PART
+        for other in answers
+        if other is not best
+    )
 
 
 def _share(picture: Tensor, one: _Answer, other: _Answer) -> float:
@@ -97,6 +135,11 @@ def _share(picture: Tensor, one: _Answer, other: _Answer) -> float:
 def _cells(pixels: Tensor, size: Sequence[int]) -> Tensor:
     """Which cells of a grid of `size` have a pixel that is set: bool [128,128] -> bool [h,w]."""
     return F.adaptive_max_pool2d(pixels[None].float(), tuple(size))[0] > 0
+
+
+@lru_cache(maxsize=1)
+def _known(model: AmusedModel) -> _Known:
+    return _Known(model)
 
 
 class _Known:
