@@ -64,6 +64,9 @@ QUESTIONS = (
     Question("", EVERYTHING, "everything"),
 )
 
+FILLINGS = tuple(question for question in QUESTIONS if question.text and len(question.answers.things[-1]) > 1)
+"""Those whose last thing is open, for inpainting."""
+
 
 def questions(count: int) -> list[Question]:
     """`count` questions: `QUESTIONS` in turn."""

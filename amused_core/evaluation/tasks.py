@@ -7,7 +7,7 @@ from .calibration import judge_error
 from .questions import VAGUE
 from .task import CellSettings, Evaluation, Task, TaskResult
 from .text_task import text_to_image
-from .vague_task import vague
+from .vague_task import fillings, vague
 
 
 def _judge(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
@@ -16,6 +16,10 @@ def _judge(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskRes
 
 def _text(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
     return (vague if part == VAGUE else text_to_image)(evaluation, part, settings)
+
+
+def _inpainting(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
+    return (fillings if part == VAGUE else image_tasks.inpainting)(evaluation, part, settings)
 
 
 JUDGE = Task("judge", lambda plan: ["error"], _judge, sweeps=False)
@@ -30,7 +34,7 @@ TASKS = {
             image_tasks.reconstruction,
             sweeps=False,
         ),
-        Task("inpainting", lambda plan: ["inpainting"], image_tasks.inpainting),
+        Task("inpainting", lambda plan: ["inpainting", *({VAGUE} & {*plan.sets})], _inpainting),
         Task("variation", lambda plan: list(image_tasks.STRENGTHS), image_tasks.variation),
         Task("diversity", lambda plan: ["diversity"], image_tasks.diversity),
     )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Generator, Tensor
 
 from ..images.psnr import psnr
 from ..model import AmusedModel
-from ..small_world.scenes.layout import Scene
-from ..small_world.scenes.vague import describe
+from ..small_world.scenes.layout import PLACES, SIDE, Scene
+from ..small_world.scenes.vague import Answers, describe
 from .accuracy import MARGIN
 from .coverage import coverage
+from .generation import GeneratedImages
 from .judge import Reading, read, seen_scene
 from .metrics import Number, distinct, number, rate
 from .mixture import mixed
-from .questions import VAGUE, Question, questions
-from .targets import make_targets
+from .questions import FILLINGS, Question, questions
+from .targets import encode_scenes, make_targets
 from .task import CellSettings, Evaluation, TaskResult, cell_name
+
+_EMPTY = "(empty)"
 
 
 class Findings(NamedTuple):
@@ -61,42 +66,70 @@ def judge_answers(model: AmusedModel, planes: Tensor, tokens: Tensor, asked: Seq
 
 
 def vague(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
-    """The row of a cell, the same by kind of question, and a line for each picture."""
-    plan, model = evaluation.plan, evaluation.model
-    asked = questions(plan.count)
-    texts = [question.text for question in asked]
-    images = evaluation.generate(cell_name("text", VAGUE, settings), texts, settings)
-    findings = judge_answers(model, images.planes, images.tokens, asked)
-    row = {
-        **measure(findings, asked, images.tokens),
-        "passes": number(images.passes),
-        "seconds": number(images.seconds, "s"),
-    }
+    """The row of a cell, the same by question, and a line for each picture."""
+    asked = questions(evaluation.plan.count)
+    name = cell_name("text", part, settings)
+    images = evaluation.generate(name, [question.text for question in asked], settings)
+    return _result(evaluation, asked, images)
+
+
+def fillings(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
+    """Inpainting with several right fillings: the place of one thing is masked, and the prompt leaves it open."""
+    asked, scenes = gaps(evaluation.plan.count, evaluation.plan.seed)
+    pictures, _, _ = encode_scenes(evaluation.model, scenes)
+    masks = torch.zeros(len(scenes), SIDE, SIDE)
+    for mask, scene in zip(masks, scenes, strict=True):
+        place = PLACES[scene.places[-1]]
+        mask[place.top : place.top + place.side, place.left : place.left + place.side] = 1
+    masks = F.interpolate(masks[:, None], pictures.shape[1:3])[:, 0]
+    name = cell_name("inpainting", part, settings)
+    images = evaluation.generate(name, [question.text for question in asked], settings, images=pictures, masks=masks)
+    return _result(evaluation, asked, images)
+
+
+def gaps(count: int, seed: int) -> tuple[list[Question], list[Scene]]:
+    """`count` questions that leave the last thing open, with all but that given by a scene, and these scenes."""
+    generator = Generator()
+    generator.manual_seed(seed)
+    asked, scenes = [], []
+    for question in islice(cycle(FILLINGS), count):
+        scene = question.answers.draw(generator)
+        known = tuple((name,) for name in scene.things[:-1])
+        answers = Answers((*known, question.answers.things[-1]), (scene.places,), (scene.background,))
+        asked.append(Question(question.text, answers, question.kind))
+        scenes.append(scene)
+    return asked, scenes
+
+
+def _result(evaluation: Evaluation, asked: Sequence[Question], images: GeneratedImages) -> TaskResult:
+    findings = judge_answers(evaluation.model, images.planes, images.tokens, asked)
     kinds: dict[str, dict[str, Any]] = {}
-    for question in dict.fromkeys(asked):
-        mine = [i for i, one in enumerate(asked) if one == question]
-        kinds[question.text or "(empty)"] = {"pictures": len(mine), **measure(findings, asked, images.tokens, mine)}
-    words = [text or "(empty)" for text in texts]
-    marks = [
-        "right" if v else "nearest" if a else "wrong" for v, a in zip(findings.valid, findings.answered, strict=True)
-    ]
+    for text in dict.fromkeys(question.text for question in asked):
+        rows = [index for index, question in enumerate(asked) if question.text == text]
+        kinds[text or _EMPTY] = {"pictures": len(rows), **measure(findings, asked, images.tokens, rows)}
     content = {
         "full_settings": images.settings,
-        "row": row,
+        "row": {
+            **measure(findings, asked, images.tokens),
+            "passes": number(images.passes),
+            "seconds": number(images.seconds, "s"),
+        },
         "kinds": kinds,
         "pictures": [
             {
-                "prompt": asked[i].text,
-                "kind": asked[i].kind,
-                "seed": plan.seed + i,
-                "seen": findings.reading.words(i),
-                "valid": bool(findings.valid[i]),
-                "mixed": bool(findings.mixed[i]),
+                "prompt": question.text,
+                "seed": evaluation.plan.seed + index,
+                "seen": findings.reading.words(index),
+                "valid": bool(findings.valid[index]),
+                "mixed": bool(findings.mixed[index]),
             }
-            for i in range(len(asked))
+            for index, question in enumerate(asked)
         ],
     }
-    return TaskResult(content, images.planes, words, marks)
+    marks = [
+        "right" if v else "nearest" if a else "wrong" for v, a in zip(findings.valid, findings.answered, strict=True)
+    ]
+    return TaskResult(content, images.planes, [question.text or _EMPTY for question in asked], marks)
 
 
 def measure(
@@ -106,9 +139,10 @@ def measure(
     the valid ones show from an even choice, and that of a perfect model; the number of distinct pictures."""
     rows = list(range(len(asked))) if rows is None else list(rows)
     drawn = []
-    for question in dict.fromkeys(asked[row] for row in rows):
-        shown = [describe(findings.scenes[row]) for row in rows if asked[row] == question and findings.valid[row]]
-        for what, shares in question.choices.items():
+    for text in dict.fromkeys(asked[row].text for row in rows):
+        mine = [row for row in rows if asked[row].text == text and findings.valid[row]]
+        shown = [describe(scene) for scene in (findings.scenes[row] for row in mine) if scene]
+        for what, shares in _mean_choices([asked[row] for row in mine]).items():
             drawn.append(([names[what] for names in shown if what in names], shares))
     distance, perfect = coverage(drawn)
     return {
@@ -119,3 +153,14 @@ def measure(
         "coverage, perfect": perfect,
         "distinct pictures": number(distinct(tokens[rows])),
     }
+
+
+def _mean_choices(asked: Sequence[Question]) -> dict[str, dict[str, float]]:
+    """The `choices` of several questions in the same words, averaged."""
+    mean: dict[str, dict[str, float]] = {}
+    for question in asked:
+        for what, shares in question.choices.items():
+            names = mean.setdefault(what, {})
+            for name, share in shares.items():
+                names[name] = names.get(name, 0.0) + share / len(asked)
+    return mean

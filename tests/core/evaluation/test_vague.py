@@ -15,7 +15,7 @@ from amused_core.evaluation.coverage import coverage, sampling_error, total_vari
 from amused_core.evaluation.mixture import mixed
 from amused_core.evaluation.questions import QUESTIONS, questions
 from amused_core.evaluation.targets import decode_tokens, encode_scenes
-from amused_core.evaluation.vague_task import judge_answers, measure
+from amused_core.evaluation.vague_task import gaps, judge_answers, measure
 from amused_core.small_world.scenes.layout import Scene
 from amused_core.small_world.scenes.splits import held_out
 from tests.core.evaluation.scenes import generator
@@ -125,3 +125,20 @@ def test_a_vague_cell(folder: Path, tmp_path: Path) -> None:
     assert len(cells[0]["kinds"]) == len(QUESTIONS) and cells[0]["kinds"]["an animal"]["pictures"] == 1
     assert (tmp_path / "vague.png").exists() and "| vague | steps 2 |" in (tmp_path / "report.md").read_text()
     assert questions(15)[14] == QUESTIONS[1]
+
+
+def test_gaps_leave_one_thing_open_and_give_the_rest() -> None:
+    asked, scenes = gaps(30, seed=1)
+    assert (asked, scenes) == gaps(30, seed=1)
+    for one, scene in zip(asked, scenes, strict=True):
+        assert one.answers.match(scene) and one.answers.placements == (scene.places,)
+        assert one.answers.backgrounds == (scene.background,)
+        assert [len(names) == 1 for names in one.answers.things] == [True] * (len(scene.things) - 1) + [False]
+
+
+def test_a_cell_of_fillings(folder: Path, tmp_path: Path) -> None:
+    options = ["--count", "4", "--steps", "1", "--sets", "vague", "--tasks", "inpainting"]
+    assert main(["eval", "--model", str(folder), "--output", str(tmp_path), *options]) == 0
+    cells = json.loads((tmp_path / "report.json").read_text())["cells"]
+    assert [cell["key"]["part"] for cell in cells[1:]] == ["inpainting", "vague"]
+    assert {"valid", "mixed", "coverage"} < set(cells[2]["row"]) and len(cells[2]["kinds"]) == 4
