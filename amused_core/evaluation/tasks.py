@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import image_tasks
 from .calibration import judge_error
+from .mixture_error import mixture_error
 from .questions import VAGUE
 from .task import CellSettings, Evaluation, Task, TaskResult
 from .text_task import text_to_image
@@ -11,7 +12,8 @@ from .vague_task import fillings, vague
 
 
 def _judge(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
-    return TaskResult({"rows": judge_error(evaluation.model, evaluation.plan.count, evaluation.plan.seed)})
+    measure = mixture_error if part == VAGUE else judge_error
+    return TaskResult({"rows": measure(evaluation.model, evaluation.plan.count, evaluation.plan.seed)})
 
 
 def _text(evaluation: Evaluation, part: str, settings: CellSettings) -> TaskResult:
@@ -22,7 +24,7 @@ def _inpainting(evaluation: Evaluation, part: str, settings: CellSettings) -> Ta
     return (fillings if part == VAGUE else image_tasks.inpainting)(evaluation, part, settings)
 
 
-JUDGE = Task("judge", lambda plan: ["error"], _judge, sweeps=False)
+JUDGE = Task("judge", lambda plan: ["error", *({VAGUE} & {*plan.sets})], _judge, sweeps=False)
 """Measured in every evaluation, before all else."""
 TASKS = {
     task.name: task

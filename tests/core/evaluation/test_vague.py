@@ -13,6 +13,7 @@ from amused_core import AmusedModel, load_model
 from amused_core.cli import main
 from amused_core.evaluation.coverage import coverage, sampling_error, total_variation
 from amused_core.evaluation.mixture import mixed
+from amused_core.evaluation.mixture_error import mixture_error
 from amused_core.evaluation.questions import QUESTIONS, questions
 from amused_core.evaluation.targets import decode_tokens, encode_scenes
 from amused_core.evaluation.vague_task import gaps, judge_answers, measure
@@ -116,10 +117,18 @@ def test_valid_mixed_and_coverage_of_pictures(embedded: AmusedModel) -> None:
     assert row["distinct pictures"]["value"] == 5
 
 
+def test_the_error_of_the_judge_is_small(embedded: AmusedModel) -> None:
+    rows = mixture_error(embedded, 12)
+    valid, mixtures = ({name: row[what]["value"] for name, row in rows.items()} for what in ("valid", "mixed"))
+    assert valid.pop("one answer") >= 0.9 and max(valid.values()) <= 0.1
+    assert mixtures["scattered tokens of two answers"] >= 0.7
+    assert max(mixtures[name] for name in ("one answer", "random tokens")) == 0
+
+
 def test_a_vague_cell(folder: Path, tmp_path: Path) -> None:
     options = ["--count", "15", "--steps", "1", "2", "--sets", "vague", "--tasks", "text"]
     assert main(["eval", "--model", str(folder), "--output", str(tmp_path), *options]) == 0
-    cells = json.loads((tmp_path / "report.json").read_text())["cells"][1:]
+    cells = json.loads((tmp_path / "report.json").read_text())["cells"][2:]
     assert [cell["key"]["settings"]["steps"] for cell in cells] == [1, 2]
     assert {"valid", "mixed", "coverage", "coverage, perfect", "passes", "seconds"} <= set(cells[0]["row"])
     assert len(cells[0]["kinds"]) == len(QUESTIONS) and cells[0]["kinds"]["an animal"]["pictures"] == 1
@@ -140,5 +149,5 @@ def test_a_cell_of_fillings(folder: Path, tmp_path: Path) -> None:
     options = ["--count", "4", "--steps", "1", "--sets", "vague", "--tasks", "inpainting"]
     assert main(["eval", "--model", str(folder), "--output", str(tmp_path), *options]) == 0
     cells = json.loads((tmp_path / "report.json").read_text())["cells"]
-    assert [cell["key"]["part"] for cell in cells[1:]] == ["inpainting", "vague"]
-    assert {"valid", "mixed", "coverage"} < set(cells[2]["row"]) and len(cells[2]["kinds"]) == 4
+    assert [cell["key"]["part"] for cell in cells] == ["error", "vague", "inpainting", "vague"]
+    assert {"valid", "mixed", "coverage"} < set(cells[3]["row"]) and len(cells[3]["kinds"]) == 4
