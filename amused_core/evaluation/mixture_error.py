@@ -1,4 +1,4 @@
-"""The judge's own error with vague prompts: what it says of pictures made of one right answer, of several and of none."""
+"""The judge's own error with vague prompts: pictures made of one right answer, of several and of none."""
 
 from __future__ import annotations
 
