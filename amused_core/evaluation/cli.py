@@ -24,7 +24,12 @@ def add_eval(command: argparse.ArgumentParser) -> None:
     )
     add("--full", action="store_true", help=f"{FULL} images per cell instead of {QUICK}")
     add("--count", type=int, metavar="N", help="images per cell")
-    add("--sets", nargs="+", metavar="SET", help="prompt sets: seen, combinations, wordings, relations (default: all)")
+    add(
+        "--sets",
+        nargs="+",
+        metavar="SET",
+        help="prompt sets: seen, combinations, wordings, relations, vague (default: all)",
+    )
     add(
         "--tasks",
         nargs="+",
@@ -49,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from .cells import sweep
     from .plan import EvaluationPlan
     from .prompts import SETS
+    from .questions import VAGUE
     from .runner import evaluate
     from .tasks import TASKS
 
@@ -60,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     plan = EvaluationPlan(
         model=options.model,
         output=Path(options.output),
-        sets=list(dict.fromkeys(options.sets or SETS)),
+        sets=list(dict.fromkeys(options.sets or (*SETS, VAGUE))),
         tasks=list(dict.fromkeys(tasks)),
         count=(FULL if options.full else QUICK) if options.count is None else options.count,
         settings=settings,

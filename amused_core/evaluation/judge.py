@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..small_world.scenes.layout import CELL, CORNERS, LARGE_SIDE, PLACES, SIDE, SMALL_SIDE, WHOLE, Place
+from ..small_world.scenes.layout import CELL, CORNERS, LARGE_SIDE, PLACES, SIDE, SMALL_SIDE, WHOLE, Place, Scene
 from ..small_world.scenes.sprites import background_colours, over, sprites
 from ..small_world.scenes.things import BACKGROUNDS, THINGS
 from .features import look
@@ -56,6 +56,16 @@ class Reading:
         return f"{', '.join(named)}; {_BACKGROUND_NAMES[colour] if colour >= 0 else 'no clear background'}"
 
 
+def seen_scene(reading: Reading, index: int) -> Scene | None:
+    """The scene that picture `index` shows; None without a clear background or with nothing in a place."""
+    places = LAYOUTS[int(reading.layout[index])]
+    numbers = reading.things[index].tolist()[: len(places)]
+    colour = int(reading.background[index])
+    if colour < 0 or min(numbers) < 0:
+        return None
+    return Scene(tuple(THINGS[number].name for number in numbers), places, _BACKGROUND_NAMES[colour])
+
+
 def background_of(planes: Tensor) -> Tensor:
     """The background by rule: of the frame's cells of 8x8 pixels, the colour that most have, if at least half have it.
 
@@ -67,15 +77,19 @@ def background_of(planes: Tensor) -> Tensor:
     Returns:
         int64 [B], position in `BACKGROUNDS` or -1.
     """
+    share, colour = colour_votes(planes).max(1)
+    return torch.where(share >= 0.5, colour, -1)
+
+
+def colour_votes(planes: Tensor) -> Tensor:
+    """The share of the frame's cells that have each named colour: [B,3,128,128] -> [B,colours]."""
     colours = background_colours()
     reach = torch.pdist(colours).min() / 2
     frame = torch.ones(SIDE // CELL, SIDE // CELL, dtype=torch.bool)
     frame[FRAME:-FRAME, FRAME:-FRAME] = False
     cells = look(planes).flatten(2)[..., frame.flatten()].transpose(1, 2)
     distance, nearest = torch.cdist(cells, colours.expand(len(planes), -1, -1)).min(-1)
-    votes = torch.stack([((nearest == i) & (distance < reach)).float().mean(1) for i in range(len(colours))], 1)
-    share, colour = votes.max(1)
-    return torch.where(share >= 0.5, colour, -1)
+    return torch.stack([((nearest == i) & (distance < reach)).float().mean(1) for i in range(len(colours))], 1)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..files.figures import NO_MATPLOTLIB, make_figure, save_figure
 from .cells import label
+from .questions import VAGUE
 
 _MEASURES = (("object", "--", "o"), ("right", "-", "s"))
 
@@ -20,7 +21,7 @@ def save_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         A sentence where there is no plot because matplotlib is missing, otherwise nothing.
     """
-    cells = [cell for cell in cells if cell["key"]["task"] == "text"]
+    cells = [cell for cell in cells if cell["key"]["task"] == "text" and cell["key"]["part"] != VAGUE]
     if not cells:
         return ""
     sets = list(dict.fromkeys(cell["key"]["part"] for cell in cells))
@@ -41,6 +42,36 @@ def save_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("% of images, 95 % intervals")
     panels[-1].legend(fontsize=6)
+    save_figure(figure, path)
+    return ""
+
+
+def save_vague_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
+    """Draws the shares of valid and of mixed pictures and the coverage of all cells of `vague` over their passes.
+
+    Returns:
+        As `save_plot`.
+    """
+    cells = [cell for cell in cells if cell["key"]["task"] == "text" and cell["key"]["part"] == VAGUE]
+    if not cells:
+        return ""
+    figure = make_figure(14, 4.5)
+    if figure is None:
+        return NO_MATPLOTLIB
+    panels = figure.subplots(1, 3)
+    for number, name in enumerate(dict.fromkeys(map(_name, cells))):
+        rows = sorted((cell["row"] for cell in cells if _name(cell) == name), key=lambda row: row["passes"]["value"])
+        style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else ":", "marker": "o", "label": name}
+        for panel, measure in zip(panels, ("valid", "mixed"), strict=False):
+            _add_line(panel, rows, measure, **style)
+        passes = [row["passes"]["value"] for row in rows]
+        panels[2].plot(passes, [row["coverage"]["value"] for row in rows], markersize=4, **style)
+    perfect = [cell["row"]["coverage, perfect"]["value"] for cell in cells]
+    panels[2].axhspan(min(perfect), max(perfect), color="0.8", label="perfect model")
+    for panel, title in zip(panels, ("valid, %", "mixed, %", "total variation distance"), strict=True):
+        panel.set(title=title, xlabel="forward passes per image")
+        panel.grid(alpha=0.3)
+    panels[2].legend(fontsize=6)
     save_figure(figure, path)
     return ""
 

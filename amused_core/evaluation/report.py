@@ -22,7 +22,20 @@ _NOTES = {
     "text": "*right* is the strict measure: everything as requested, and at most 3 dB below the VQ round trip of the "
     "target. In brackets: 95 % intervals. Seconds depend on the machine and its load.",
 }
-_BRIEF = ("right", "object", "background", "relation", "PSNR", "PSNR in hole", "same tokens", "distinct pictures")
+_BRIEF = (
+    "right",
+    "valid",
+    "mixed",
+    "coverage",
+    "coverage, perfect",
+    "object",
+    "background",
+    "relation",
+    "PSNR",
+    "PSNR in hole",
+    "same tokens",
+    "distinct pictures",
+)
 
 
 def show(result: Mapping[str, Any]) -> str:
@@ -41,7 +54,7 @@ def line(cell: Mapping[str, Any]) -> str:
     """A cell in one line."""
     key = cell["key"]
     name = f"{key['task']} {key['part']}, {label(key['settings'])}"
-    row = cell.get("row") or cell["rows"]["after the VQ"]
+    row = cell.get("row") or cell["rows"].get("after the VQ") or cell["rows"]["one answer"]
     numbers = [f"{column} {show(row[column])}" for column in _BRIEF if column in row]
     if "reference" in cell:
         numbers.append(f"tokens equal to diffusers' {100 * cell['reference']['equal_tokens']:g} %")
@@ -71,7 +84,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 
 def _rows(task: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     if task == "judge":
-        return [{"images": name, **_numbers(row)} for name, row in cells[0]["rows"].items()]
+        return [{"images": name, **_numbers(row)} for cell in cells for name, row in cell["rows"].items()]
     rows = []
     for cell in cells:
         name = {"what": cell["key"]["part"], "settings": label(cell["key"]["settings"])}

@@ -15,8 +15,9 @@ from ..files.writing import write_text
 from ..model import AmusedModel, load_model
 from .cells import CellStore, label, model_digest
 from .plan import EvaluationPlan, full_settings
-from .plot import save_plot
+from .plot import save_plot, save_vague_plot
 from .prompts import SETS
+from .questions import VAGUE
 from .reference import check_reference, load_reference
 from .report import as_markdown, line
 from .sheet import save_sheet
@@ -49,7 +50,7 @@ def evaluate(plan: EvaluationPlan) -> Path:
                 cells.append(cell)
                 path = _write_report(model, plan, digest, cells)
                 print(line(cell) + (" (measured before)" if stored else ""), flush=True)
-    note = save_plot(plan.output / "accuracy.png", cells)
+    note = save_plot(plan.output / "accuracy.png", cells) or save_vague_plot(plan.output / "vague.png", cells)
     if note:
         print(note, file=sys.stderr)
     return path
@@ -57,7 +58,7 @@ def evaluate(plan: EvaluationPlan) -> Path:
 
 def check(plan: EvaluationPlan) -> None:
     """Raises `AmusedError` for an unknown set or task, and for a count, batch or seed out of range."""
-    for option, names, allowed in (("--sets", plan.sets, SETS), ("--tasks", plan.tasks, TASKS)):
+    for option, names, allowed in (("--sets", plan.sets, (*SETS, VAGUE)), ("--tasks", plan.tasks, TASKS)):
         for name in names:
             if name not in allowed:
                 raise AmusedError(f"{option} is {name!r}; allowed are {', '.join(allowed)}.")

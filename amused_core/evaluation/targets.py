@@ -39,15 +39,20 @@ class Targets:
     ceiling: Tensor
 
 
-def make_targets(model: AmusedModel, scenes: Sequence[Scene]) -> Targets:
-    """Draws `scenes` and passes them through the VQ-GAN of `model`."""
+def encode_scenes(model: AmusedModel, scenes: Sequence[Scene]) -> tuple[Tensor, Tensor, Tensor]:
+    """The `pictures`, `planes` and `tokens` of `Targets`."""
     best = model.checkpoint.recommended
     planes = draw(scenes)
     sized = planes
     if planes.shape[-2:] != (best.height, best.width):
         sized = F.interpolate(planes, (best.height, best.width), mode="bilinear", antialias=True, align_corners=False)
     pictures = sized.clamp(0, 1).movedim(1, -1)
-    tokens = torch.cat([model.vq.encode(piece).cpu() for piece in pictures.split(_BATCH)])
+    return pictures, planes, torch.cat([model.vq.encode(piece).cpu() for piece in pictures.split(_BATCH)])
+
+
+def make_targets(model: AmusedModel, scenes: Sequence[Scene]) -> Targets:
+    """Draws `scenes` and passes them through the VQ-GAN of `model`."""
+    pictures, planes, tokens = encode_scenes(model, scenes)
     round_trip = decode_tokens(model, tokens)
     return Targets(list(scenes), pictures, planes, tokens, round_trip, psnr(round_trip, planes))
 

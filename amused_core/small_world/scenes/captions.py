@@ -10,7 +10,7 @@ from torch import Generator
 
 from .layout import CORNERS, RELATIONS, WHOLE, Scene
 from .sprites import thing_index
-from .things import BACKGROUNDS, DEFAULT_BACKGROUND, THINGS, Thing
+from .things import BACKGROUNDS, THINGS, Thing
 
 _PREFIXES = (
     "a picture of", "picture of", "an image of", "image of", "a drawing of", "a photo of", "photo of", "an emoji of",
@@ -44,7 +44,6 @@ _RELATED: dict[str, tuple[str, ...]] = {
         "{o} left of {p}", "{o} left of {p}", "{o} to the left of {p}", "{o} on the left of {p}", "{o} left, {p} right",
         "{o} on the left and {p} on the right", "{o} at the left of {p}", "left {o}, right {p}",
         "{o} on the left, {p} on the right", "on the left {o}, on the right {p}", "{o} on the left side of {p}",
-        "{o} and {p}", "{o} and {p} side by side", "{o} next to {p}", "{o} beside {p}", "{o} with {p}", "{o}, {p}",
     ),
     "right of": (
         "{o} right of {p}", "{o} right of {p}", "{o} to the right of {p}", "{o} on the right of {p}",
@@ -62,6 +61,9 @@ _RELATED: dict[str, tuple[str, ...]] = {
         "{o} below, {p} above",
     ),
 }  # fmt: skip
+# Two things in either order, beside each other (`BESIDE`) or anywhere (`TOGETHER`).
+BESIDE = ("{o} and {p} side by side", "{o} next to {p}", "{o} beside {p}")
+TOGETHER = ("{o} and {p}", "{o} with {p}", "{o}, {p}")
 _SHADES = ("plain", "solid", "flat", "bright", "light", "simple", "pure", "dark", "deep", "clean")
 _FILLERS = (
     "cute", "simple", "big", "nice", "beautiful", "bright", "colorful", "cartoon", "large", "single", "shiny", "happy",
@@ -88,19 +90,22 @@ _OTHER_WORDS = "in at by to is an my your this that these some many of two three
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-class _Chance:
+class Chance:
     """Random choices from one generator."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
 
     def __call__(self, probability: float) -> bool:
+        """True with this probability."""
         return float(torch.rand((), generator=self.generator)) < probability
 
     def index(self, count: int) -> int:
+        """0 to `count` - 1."""
         return int(torch.randint(count, (), generator=self.generator))
 
     def pick(self, options: Sequence[Any]) -> Any:
+        """One of them."""
         return options[self.index(len(options))]
 
 
@@ -130,36 +135,54 @@ def relation(scene: Scene) -> str:
 
 
 def caption(scene: Scene, generator: Generator, dropout: float = 0.1, noise: float = 1.0) -> str:
-    """A random caption in lower case; empty with probability `dropout`.
+    """A random caption in lower case that names everything; empty with probability `dropout`.
 
     `noise` scales how often there are words that mean nothing here, wrong colours and typing errors.
     """
-    chance = _Chance(generator)
+    chance = Chance(generator)
     if chance(dropout):
         return ""
-    nouns = [_noun(THINGS[thing_index(name)], chance, noise) for name in scene.things]
+    nouns = [random_noun(THINGS[thing_index(name)], chance, noise) for name in scene.things]
     if len(nouns) == 2:
         plain = f"{{o}} {relation(scene)} {{p}}"
         text = (plain if chance(0.5) else chance.pick(_RELATED[relation(scene)])).format(o=nouns[0], p=nouns[1])
     elif scene.places[0] in CORNERS:
-        place = chance.pick(_CORNER_NAMES[scene.places[0]])
-        text = chance.pick(_IN_CORNER).format(o=nouns[0], c=place)
+        text = in_corner(nouns[0], scene.places[0], chance)
     else:
         text = nouns[0]
-    if chance(0.15):
-        text = f"{chance.pick(_PREFIXES)} {text}"
-    if scene.background != DEFAULT_BACKGROUND or chance(0.5):
-        colour = scene.background
-        if colour == "gray" and chance(0.5):
-            colour = "grey"
-        if chance(0.06):
-            colour = f"{chance.pick(_SHADES)} {colour}"
-        if chance(0.2 * noise):
-            ground = " ".join([*_junk(chance, 3), colour, *_junk(chance, 3)])
-            parts = (text, ground) if chance(0.5) else (ground, text)
-            text = chance.pick(_JOINTS).join(parts)
-        else:
-            text = chance.pick(_ON_BACKGROUND).format(o=text, b=colour).replace("a orange", "an orange")
+    return with_noise(on_background(with_prefix(text, chance), scene.background, chance, noise), chance, noise)
+
+
+def in_corner(noun: str, corner: str, chance: Chance) -> str:
+    """`noun` in a corner, in random words."""
+    return chance.pick(_IN_CORNER).format(o=noun, c=chance.pick(_CORNER_NAMES[corner]))
+
+
+def related(first: str, relation: str, second: str, chance: Chance) -> str:
+    """`first` in a relation to `second`, in random words."""
+    return chance.pick(_RELATED[relation]).format(o=first, p=second)
+
+
+def with_prefix(text: str, chance: Chance) -> str:
+    """`text`, sometimes behind "a picture of" and the like."""
+    return f"{chance.pick(_PREFIXES)} {text}" if chance(0.15) else text
+
+
+def on_background(text: str, colour: str, chance: Chance, noise: float) -> str:
+    """`text` with the name of its background, in random words."""
+    if colour == "gray" and chance(0.5):
+        colour = "grey"
+    if chance(0.06):
+        colour = f"{chance.pick(_SHADES)} {colour}"
+    if chance(0.2 * noise):
+        ground = " ".join([*_junk(chance, 3), colour, *_junk(chance, 3)])
+        parts = (text, ground) if chance(0.5) else (ground, text)
+        return chance.pick(_JOINTS).join(parts)
+    return chance.pick(_ON_BACKGROUND).format(o=text, b=colour).replace("a orange", "an orange")
+
+
+def with_noise(text: str, chance: Chance, noise: float) -> str:
+    """`text`, sometimes with words that mean nothing here or a typing error."""
     if chance(0.25 * noise):
         text = _scatter(text, chance)
     if chance(0.08 * noise):
@@ -169,7 +192,8 @@ def caption(scene: Scene, generator: Generator, dropout: float = 0.1, noise: flo
     return text
 
 
-def _noun(thing: Thing, chance: _Chance, noise: float) -> str:
+def random_noun(thing: Thing, chance: Chance, noise: float) -> str:
+    """A name of `thing` with or without article, adjective and filler."""
     plural = thing.name == thing.plural or chance(0.07)
     noun = thing.plural if plural else chance.pick((thing.name, thing.name, *thing.aliases))
     if thing.adjectives and chance(0.25):
@@ -184,12 +208,12 @@ def _noun(thing: Thing, chance: _Chance, noise: float) -> str:
     return noun
 
 
-def _junk(chance: _Chance, most: int) -> list[str]:
+def _junk(chance: Chance, most: int) -> list[str]:
     """Up to `most` words that mean nothing here, a fifth of them no words at all."""
     return [_gibberish(chance) if chance(0.2) else chance.pick(_JUNK) for _ in range(chance.index(most + 1))]
 
 
-def _scatter(text: str, chance: _Chance) -> str:
+def _scatter(text: str, chance: Chance) -> str:
     """Words that mean nothing here, put in before, behind and between."""
     words = text.split(" ")
     for word in _junk(chance, 5):
@@ -198,11 +222,11 @@ def _scatter(text: str, chance: _Chance) -> str:
     return " ".join(words)
 
 
-def _gibberish(chance: _Chance) -> str:
+def _gibberish(chance: Chance) -> str:
     return "".join(chance.pick(_LETTERS) for _ in range(3 + chance.index(5)))
 
 
-def _typo(text: str, chance: _Chance) -> str:
+def _typo(text: str, chance: Chance) -> str:
     """One word of at least four letters with two letters swapped, one dropped, doubled or replaced."""
     words = text.split(" ")
     long = [index for index, word in enumerate(words) if len(word) >= 4]
@@ -229,7 +253,7 @@ def words() -> list[str]:
     texts = [thing.name for thing in THINGS] + list(BACKGROUNDS) + ["grey"]
     for thing in THINGS:
         texts += [*thing.adjectives, thing.plural, *thing.aliases]
-    for templates in (_ON_BACKGROUND, _IN_CORNER, *_RELATED.values()):
+    for templates in (_ON_BACKGROUND, _IN_CORNER, *_RELATED.values(), BESIDE, TOGETHER):
         texts += [template.format(o="the one", p="a", b="a an", c="") for template in templates]
     texts += [name for names in _CORNER_NAMES.values() for name in names]
     texts += [*_PREFIXES, *_SHADES, *_FILLERS, *_TAILS, _OTHER_WORDS]

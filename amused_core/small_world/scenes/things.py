@@ -20,6 +20,15 @@ class Thing:
     aliases: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of thing, as "animal": its plural and the names of the things that it covers."""
+
+    name: str
+    plural: str
+    things: tuple[str, ...]
+
+
 # name | emoji | adjectives | plural, if not name + "s" | other names
 _TABLE = """
 apple | 1f34e | red
@@ -208,7 +217,37 @@ def _things() -> tuple[Thing, ...]:
 
 THINGS = _things()
 
-# Flat, clearly nameable colours, sRGB 0..255. The first one is drawn when a prompt names no background.
+# kind | plural | the things that it covers. "an animal" has every animal as a right answer.
+_KIND_TABLE = """
+animal | animals | cat, dog, fish, butterfly, frog, penguin, turtle, ladybug, pig, panda, crab, owl, mouse, \
+rabbit, fox, bear, tiger, lion, cow, monkey, chicken, duck, bee, snail, caterpillar, spider, octopus, whale, \
+shark, crocodile, snake, dinosaur, elephant, giraffe, zebra, camel, horse, unicorn, sheep, bat, flamingo, \
+parrot, peacock, swan
+bird | birds | penguin, owl, chicken, duck, flamingo, parrot, peacock, swan
+fruit | fruits | apple, banana, strawberry, watermelon, grapes, pineapple, lemon, pear, cherry, kiwi
+vegetable | vegetables | carrot, avocado, tomato, corn, broccoli, eggplant, chili, pumpkin
+food | foods | apple, banana, strawberry, watermelon, grapes, pineapple, carrot, mushroom, pizza, burger, ice \
+cream, cake, donut, lemon, pear, cherry, kiwi, avocado, tomato, corn, broccoli, eggplant, chili, bread, \
+cheese, hot dog, taco, fries, popcorn, cookie, lollipop, croissant, pretzel, pumpkin
+vehicle | vehicles | car, bus, rocket, boat, truck, tractor, train, airplane, helicopter, bicycle, ship, ufo
+plant | plants | tree, cactus, sunflower, rose, palm tree, tulip, clover
+instrument | instruments | guitar, drum, trumpet, violin, saxophone
+"""
+
+
+def _kinds() -> tuple[Kind, ...]:
+    rows = [[part.strip() for part in line.split("|")] for line in _KIND_TABLE.strip().splitlines()]
+    return tuple(Kind(name, plural, tuple(names.split(", "))) for name, plural, names in rows)
+
+
+KINDS = _kinds()
+# "something red": the colours that at least eight things have, by their adjectives.
+COLOURED: dict[str, tuple[str, ...]] = {
+    colour: tuple(thing.name for thing in THINGS if colour in thing.adjectives)
+    for colour in ("red", "yellow", "green", "blue", "brown", "white")
+}
+
+# Flat, clearly nameable colours, sRGB 0..255.
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "white": (255, 255, 255),
     "black": (32, 32, 36),
@@ -221,4 +260,3 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "purple": (160, 112, 212),
     "pink": (252, 176, 204),
 }
-DEFAULT_BACKGROUND = next(iter(BACKGROUNDS))

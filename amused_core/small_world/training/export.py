@@ -1,6 +1,6 @@
 """Write the trained parts as a folder in diffusers' layout, which `AmusedPipeline.from_pretrained` loads unchanged.
 
-python -m amused_core.small_world.training.export --run RUN --output FOLDER [--cfg X]
+python -m amused_core.small_world.training.export --run RUN --output FOLDER [--cfg X] [--vague MODEL]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .networks import MASK_ID
 from .refine import load_refined
 from .tokenizer import save_tokenizer
 from .tokens import SceneTokens, load_vq
+from .vague import VagueTrainer
 
 NAME = "aMUSEd embedded 128"
 
@@ -70,18 +71,26 @@ def _runs_in_fp32(config: Path) -> None:
     config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def _trained_vq(run: Path) -> nn.Module:
+    refined = run / "vq-refined.safetensors"
+    return load_refined(refined) if refined.exists() else load_vq(run / "vq.safetensors")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Export RUN/vq.safetensors and the averaged weights of RUN/masked.safetensors."""
+    """Export RUN/vq.safetensors and the averaged weights of RUN/masked.safetensors (or RUN/vague.safetensors)."""
+    from diffusers import VQModel
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--cfg", type=float, default=1.5, help="recommended guidance, chosen by evaluation")
+    parser.add_argument("--vague", type=Path, metavar="MODEL", help="the run is one of `vague` that began with MODEL")
     args = parser.parse_args(argv)
-    trainer = MaskedTrainer(SceneTokens.load(args.run / "tokens.safetensors"))
-    trainer.load(args.run / "masked.safetensors")
+    tokens = SceneTokens.load(args.run / "tokens.safetensors")
+    trainer: MaskedTrainer = VagueTrainer(tokens) if args.vague else MaskedTrainer(tokens)
+    trainer.load(args.run / ("vague.safetensors" if args.vague else "masked.safetensors"))
     trainer.use_ema()
-    refined = args.run / "vq-refined.safetensors"
-    vqvae = load_refined(refined) if refined.exists() else load_vq(args.run / "vq.safetensors")
+    vqvae = VQModel.from_pretrained(args.vague, subfolder="vqvae") if args.vague else _trained_vq(args.run)
     parts = Parts(vqvae, trainer.transformer.eval(), trainer.text_encoder.eval(), trainer.tokenizer)
     write_folder(args.output, parts, MASK_ID, args.cfg)
     size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())

@@ -66,6 +66,16 @@ class Batch(NamedTuple):
         return [Batch(*pieces) for pieces in zip(*(tensor.chunk(parts) for tensor in self), strict=True)]
 
 
+class Example(NamedTuple):
+    """One picture to train on: its scene, its caption, how often it is wholly masked (0..1), and whether the caption
+    names its things."""
+
+    scene: Scene
+    text: str
+    whole: float
+    clear: bool = True
+
+
 @dataclass(frozen=True)
 class Objective:
     """The loss on a batch: weights of the codes `[K]`, the padding's target and the id that pads, and the precision."""
@@ -99,6 +109,8 @@ class MaskedTrainer:
     `workers` threads share each batch (`batch` is for all of them): faster than torch's own threads, which wait for
     each other in every layer. `bf16` multiplies in bfloat16, which pays on CPUs with AVX512-BF16 or AMX.
     """
+
+    learning_rate = LEARNING_RATE
 
     def __init__(
         self,
@@ -137,32 +149,55 @@ class MaskedTrainer:
         """One update at `progress` (0..1) of the run; returns loss and accuracy on the masked tokens."""
         started = time.monotonic()
         generator = step_generator(self.seed, self.step_count)
-        scenes = self.curriculum.draw(self.batch, self.step_count, progress, generator)
-        batch = self._batch(scenes, generator)
-        weights = self.rarity ** max(0.0, 1 - 2 * progress)  # even out in the first half of the run
+        examples = self.draw(progress, generator)
+        batch = self._batch(examples, generator)
+        weights = self.rarity ** self.evenness(progress)
         objective = Objective(weights, self.padding_loss, self.tokenizer.eos_token_id, self.bf16)
         first, *others = zip(self.copies, batch.split(self.workers), strict=True)
         futures = [self.pool.submit(objective.backward, *shard) for shard in others]
         results = [objective.backward(*first), *(future.result() for future in futures)]
         losses, accuracies, each = zip(*results, strict=True)
-        self._update(learning_rate_factor(self.step_count, progress))
-        self.curriculum.learn(scenes, [loss for part in each for loss in part])
+        self._update(self.factor(progress))
+        each = [loss for part in each for loss in part]
+        clear = [(example.scene, loss) for example, loss in zip(examples, each, strict=True) if example.clear]
+        self.curriculum.learn(*zip(*clear, strict=True))
         self.seen += self.batch
         self.step_count += 1
         self.seconds += time.monotonic() - started
-        return {"loss": sum(losses) / len(losses), "accuracy": sum(accuracies) / len(accuracies)}
+        vague = [loss for example, loss in zip(examples, each, strict=True) if not example.clear]
+        return {
+            "loss": sum(losses) / len(losses),
+            "accuracy": sum(accuracies) / len(accuracies),
+            "vague": sum(vague) / max(1, len(vague)),
+        }
 
-    def _batch(self, scenes: Sequence[Scene], generator: Generator) -> Batch:
-        texts = [caption(scene, generator) for scene in scenes]
+    def evenness(self, progress: float) -> float:
+        """How far frequent codes count less, 0..1: in the first half of the run, codes are evened out."""
+        return max(0.0, 1 - 2 * progress)
+
+    def factor(self, progress: float) -> float:
+        """Learning rate at `progress` of the run, in units of `learning_rate`."""
+        return learning_rate_factor(self.step_count, progress)
+
+    def draw(self, progress: float, generator: Generator) -> list[Example]:
+        """The examples of one step."""
+        scenes = self.curriculum.draw(self.batch, self.step_count, progress, generator)
+        return [
+            Example(scene, caption(scene, generator), ALL_SHARE if len(scene.things) == 1 else PAIR_ALL_SHARE)
+            for scene in scenes
+        ]
+
+    def _batch(self, examples: Sequence[Example], generator: Generator) -> Batch:
+        scenes = [example.scene for example in examples]
+        texts = [example.text for example in examples]
         target = torch.stack([self.tokens.of(scene) for scene in scenes])
-        whole = [ALL_SHARE if len(scene.things) == 1 else PAIR_ALL_SHARE for scene in scenes]
-        mask = sample_masks(whole, *target.shape[1:], generator)
+        mask = sample_masks([example.whole for example in examples], *target.shape[1:], generator)
         micro = torch.tensor(_USUAL_MICRO).repeat(len(scenes), 1)
         odd = torch.rand(len(scenes), generator=generator) < 0.1  # other sizes and scores must not break the model
         limits = torch.tensor([512.0, 512.0, 64.0, 64.0, 10.0])
         micro[odd] = (torch.rand((int(odd.sum()), 5), generator=generator) * limits).round()
         ids = self.tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
-        order = torch.tensor([ordered_things(scene) for scene in scenes])
+        order = torch.tensor([ordered_things(example.scene) if example.clear else [-1, -1] for example in examples])
         return Batch(ids.input_ids, micro, target.masked_fill(mask, self.config.mask_id), target, order)
 
     def _update(self, factor: float) -> None:
@@ -174,7 +209,7 @@ class MaskedTrainer:
             torch._foreach_div_([p.grad for p in self.parameters if p.grad is not None], self.workers)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * factor * group["scale"]
+            group["lr"] = self.learning_rate * factor * group["scale"]
         self.optimizer.step()
         decay = min(_EMA_DECAY, (1 + self.step_count) / (10 + self.step_count))
         with torch.no_grad():

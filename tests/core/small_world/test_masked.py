@@ -44,8 +44,7 @@ def test_workers_share_a_batch_and_its_weights():
     assert all(p.data_ptr() == q.data_ptr() for p, q in zip(*twins, strict=True))
     sums = [torch.zeros_like(p) for p in alone.parameters]
     generator = step_generator(0, 0)
-    scenes = alone.curriculum.draw(4, 0, 1.0, generator)
-    for shard in alone._batch(scenes, generator).split(2):
+    for shard in alone._batch(alone.draw(1.0, generator), generator).split(2):
         Objective(torch.ones(32), None, 0, False).backward(alone.copies[0], shard)
         for total, parameter in zip(sums, alone.parameters, strict=True):
             total += parameter.grad if parameter.grad is not None else 0
