@@ -78,7 +78,7 @@ class FolderSource:
         except CheckpointError:
             raise
         except Exception as error:  # the tokenizers library raises bare Exceptions
-            raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {one_line(error)}") from error
+            raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {one_line(error)}.") from error
 
     def extra(self) -> dict[str, Any]:
         """See `Source`."""

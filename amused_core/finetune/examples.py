@@ -10,7 +10,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, one_line
 from ..images import pixels
 from ..images.files import open_picture
 from .folder import DatasetReport, caption_of, pictures_in
@@ -98,7 +98,7 @@ def _jsonl(source: Path, caption: str | None, report: DatasetReport) -> list[tup
     try:
         lines = source.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise AmusedError(f"{str(source)!r} cannot be read: {error}") from error
+        raise AmusedError(f"{str(source)!r} cannot be read: {one_line(error)}.") from error
     pairs = []
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -61,7 +61,7 @@ def tensor(array: np.ndarray) -> Any:
     """The same as a tensor, where there are tensors of its kind."""
     try:
         return torch.from_numpy(array.copy())
-    except TypeError:
+    except (TypeError, ValueError):  # No such type, or bytes the other way round.
         return array
 
 
@@ -214,22 +214,46 @@ def next_name(stem: str, ending: str = "") -> Iterator[str]:
     return (f"{stem}{number}{ending}" for number in count())
 
 
-@st.composite
-def case(draw: Any, world: World, table: Mapping[str, Call]) -> tuple[str, dict[str, Any]]:
-    """A call with allowed values for some arguments, and odd ones for one or two."""
-    # The calls that most people make come up most.
-    name = draw(st.sampled_from([*table, *["generate"] * 8]))
-    call = table[name]
-    given = dict(call.needed)
-    for argument in draw(st.lists(st.sampled_from([*call.arguments]), max_size=3)) if call.arguments else ():
-        given[argument] = draw(st.sampled_from(call.arguments[argument]))
-    values = st.sampled_from([*WORDS, str(world.picture), str(world.folder)]) if name[:6] == "amused" else odd(world)
-    for argument in draw(st.lists(st.sampled_from([*call.needed, *call.arguments]), min_size=1, max_size=2)):
-        if argument != "--dry-run":
-            given[argument] = draw(values.filter(lambda v, name=argument: cheap(name, v) and fits(name, v)))
-    if name == "save":
-        given["path"] = given["path"] if harmless(given["path"]) else "x"
-    return name, given
+class Cases:
+    """Draws a call with allowed values for some arguments, and odd ones for one or two. Strategies are made once."""
+
+    def __init__(self, world: World) -> None:
+        self.table = calls(world)
+        # The calls that most people make come up most.
+        self.names = st.sampled_from([*self.table, *["generate"] * 8])
+        self.some = {n: subset(call.arguments, 0, 3) for n, call in self.table.items()}
+        self.odd_ones = {n: subset([*call.needed, *call.arguments], 1, 2) for n, call in self.table.items()}
+        self.good = {
+            (n, argument): st.sampled_from(values)
+            for n, call in self.table.items()
+            for argument, values in call.arguments.items()
+        }
+        self.odd = odd(world)
+        self.words = st.sampled_from([*WORDS, str(world.picture), str(world.folder)])
+
+    def strategy(self) -> SearchStrategy[tuple[str, dict[str, Any]]]:
+        """All calls."""
+        return st.composite(lambda draw: self._draw(draw))()
+
+    def _draw(self, draw: Any) -> tuple[str, dict[str, Any]]:
+        name = draw(self.names)
+        given = dict(self.table[name].needed)
+        for argument in draw(self.some[name]):
+            given[argument] = draw(self.good[name, argument])
+        values = self.words if name.startswith("amused") else self.odd
+        for argument in draw(self.odd_ones[name]):
+            value = draw(values)
+            if argument == "path" and name == "save" and not harmless(value):
+                value = "x"
+            if argument != "--dry-run" and cheap(argument, value) and fits(argument, value):
+                given[argument] = value
+        return name, given
+
+
+def subset(names: Iterable[str], least: int, most: int) -> SearchStrategy[list[str]]:
+    """Some of `names`."""
+    names = list(names)
+    return st.lists(st.sampled_from(names), min_size=least, max_size=most) if names else st.just([])
 
 
 class Kind:
@@ -237,19 +261,20 @@ class Kind:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.table = calls(world)
+        self.cases = Cases(world)
+        self.strategy = self.cases.strategy()
 
     def block(self, record: Record, seed: int, known: set[str]) -> None:
         """Adds to `record` what a block of calls shows."""
         os.chdir(self.world.scratch)
-        explore(record, case(self.world, self.table), self.check, CASES, seed, known, describe)
+        explore(record, self.strategy, self.check, CASES, seed, known, describe)
 
     def check(self, chosen: tuple[str, dict[str, Any]]) -> None:
         """Raises what is no refusal."""
         name, given = chosen
         given = {argument: next(v) if isinstance(v, Iterator) else v for argument, v in given.items()}
         try:
-            refusal(lambda: self.table[name].run(**given))
+            refusal(lambda: self.cases.table[name].run(**given))
         finally:
             self.world.model.unload_loras()
 

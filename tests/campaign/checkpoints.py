@@ -105,11 +105,12 @@ class Kind:
         self.file_folder = world.folder / "files"
         self.file_folder.mkdir()
         shutil.copyfile(world.one_file, self.file_folder / "model.safetensors")
+        self.strategies = {folder: damages(folder) for folder in (world.model_folder, self.file_folder)}
 
     def block(self, record: Record, seed: int, known: set[str]) -> None:
         """Adds to `record` what a block of damages shows."""
         self.source = self.file_folder if record.block % 3 == 2 else self.world.model_folder
-        explore(record, damages(self.source), self.check, CASES, seed, known, describe)
+        explore(record, self.strategies[self.source], self.check, CASES, seed, known, describe)
 
     def check(self, damage: Damage) -> None:
         """Raises what is neither a picture nor a sentence that names the file."""

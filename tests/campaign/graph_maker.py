@@ -22,6 +22,7 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 LEFT_OUT = ("api_nodes", "dataset", "nodes_train", "torch_compile", "video", "audio", "3d", "webcam", "textgen",
             "wan", "multigpu", "websocket", "hunyuan", "minimax", "trellis", "splat", "sam3", "mesh", "glsl",
             "nodes_ace")  # fmt: skip
+SLOW = {"FluxKontextImageScale", "ImageScaleToTotalPixels", "ImageQuantize"}  # Megapixels, or minutes.
 SIDES = (0, 1, 7, 8, 16, 32, 33, 64, 128, 256)
 TEXTS = (
     "a red apple",
@@ -44,7 +45,11 @@ class Maker:
     """Makes graphs for a server's nodes."""
 
     def __init__(self, info: Info) -> None:
-        self.info = {name: node for name, node in info.items() if not any(w in node["python_module"] for w in LEFT_OUT)}
+        self.info = {
+            name: node
+            for name, node in info.items()
+            if name not in SLOW and not any(word in node["python_module"] for word in LEFT_OUT)
+        }
         self.makers: dict[str, list[tuple[str, int]]] = {}
         fits, before = set(), -1
         while len(fits) != before:
@@ -128,7 +133,7 @@ def widget(chance: Random, key: str, kind: str, options: dict[str, Any], wild: f
     if kind == "BOOLEAN":
         return chance.random() < 0.5
     if kind == "STRING":
-        return chance.choice(TEXTS) if default is None or chance.random() < max(wild, 0.3) else default
+        return chance.choice(TEXTS) if chance.random() < max(wild, 0.3) else default or TEXTS[0]
     low, high = options.get("min", 0), options.get("max", 100)
     name = key.lower()
     if any(word in name for word in SIZED):
@@ -138,6 +143,7 @@ def widget(chance: Random, key: str, kind: str, options: dict[str, Any], wild: f
         return max(low, min(high, chance.randint(1, 4)))
     if default is not None and chance.random() > wild:
         return default
+    low, high = max(low, -(10**6)), min(high, 2**64 - 1 if "seed" in name else 10**6)
     value = chance.choice([low, high, chance.uniform(low, min(high, low + 10)), chance.uniform(low, high)])
     value = min(value, 4) if "scale" in name and "guid" not in name else value
     return int(value) if kind == "INT" else value

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from comfy_server import ComfyServer, Graph, ServerError
 from PIL import Image
 
@@ -19,7 +20,7 @@ from tests.campaign.records import ROOT, our_parts, place_of
 from tests.campaign.world import World
 from tests.tiny import write_tiny_checkpoint
 
-SECONDS = 60
+SECONDS, PATIENCE = 30, 300
 OWN_ERRORS = ("AmusedError", "CheckpointError", "AttentionError", "TakenError")
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -53,6 +54,7 @@ def home(folder: Path) -> Path:
     write_tiny_checkpoint(folder / "models" / "amused" / "tiny512", downsample=True, seed=1)
     shutil.copyfile(world.loras[0], folder / "models" / "loras" / "style.safetensors")
     shutil.copyfile(world.picture, folder / "input" / "picture.png")
+    np.save(folder / "input" / "tokens.npy", np.zeros((1, 8, 8), np.int64))
     return folder
 
 
@@ -90,7 +92,7 @@ class Live(ComfyServer):
                 if interrupted:
                     raise Hung(self.log())
                 self.post("/interrupt", {})
-                interrupted, deadline = True, time.monotonic() + seconds
+                interrupted, deadline = True, time.monotonic() + PATIENCE
             time.sleep(0.02)
 
     def _refused(self, error: OSError) -> Outcome:

@@ -86,11 +86,12 @@ class Kind:
     def __init__(self, world: World) -> None:
         self.world = world
         self.names = count()
+        self.strategy = operations(world)
 
     def block(self, record: Record, seed: int, known: set[str]) -> None:
         """Adds to `record` what a block of sequences shows."""
         self.figures = record.figures
-        explore(record, operations(self.world), self.check, CASES, seed, known, describe)
+        explore(record, self.strategy, self.check, CASES, seed, known, describe)
 
     def check(self, steps: Sequence[Operation]) -> None:
         """Raises where a picture is not what a fresh model draws."""

@@ -15,7 +15,6 @@ from amused_core.errors import QUOTED, quoted
 from amused_core.pipelines import AmusedPipeline
 from tests.odd import ODD, NoRepr
 
-
 ARGUMENTS = (
     "prompt", "negative_prompt", "image", "mask", "strength", "steps", "cfg", "temperature", "schedule", "seed",
     "seeding", "batch_size", "width", "height", "on_step", "fast", "on_attention", "reuse", "keep_original",
