@@ -10,14 +10,13 @@ import argparse
 import importlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from pathlib import Path
-
-import torch
 
 from tests.campaign.records import ROOT, Fault, Journal, Record
 from tests.campaign.table import table
@@ -40,6 +39,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", choices=[*SHARES], default=[*SHARES], help="(default: all)")
     parser.add_argument("--here", action="store_true", help="run the one kind in this process")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     journal = Journal((options.journal or ROOT / "output" / f"campaign-{options.seed}.jsonl").absolute())
     if options.here:
         run(options.kinds[0], journal, options.seed, time.monotonic() + 60 * options.minutes)
@@ -58,7 +58,12 @@ def start(kind: str, journal: Journal, seed: int, minutes: float) -> None:
     command = [sys.executable, "-m", "tests.campaign", "--here", "--kinds", kind, "--seed", str(seed)]
     command += ["--minutes", str(minutes), "--journal", str(journal.path)]
     with tempfile.TemporaryFile("w+") as said:
-        ended = subprocess.run(command, cwd=ROOT, stdout=said, stderr=said).returncode
+        with subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said) as process:
+            try:
+                ended = process.wait()
+            except BaseException:
+                process.terminate()  # It stops its servers.
+                raise
         if ended:
             said.seek(0)
             fault = Fault(kind, f"the process ended with {ended}", said.read()[-2000:])
@@ -67,6 +72,8 @@ def start(kind: str, journal: Journal, seed: int, minutes: float) -> None:
 
 def run(kind: str, journal: Journal, seed: int, deadline: float) -> None:
     """Blocks of a kind until the time is over, at least one."""
+    import torch  # The process that waits needs none.
+
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     sys.path.append(str(ROOT / "tools"))

@@ -23,6 +23,7 @@ LEFT_OUT = ("api_nodes", "dataset", "nodes_train", "torch_compile", "video", "au
             "wan", "multigpu", "websocket", "hunyuan", "minimax", "trellis", "splat", "sam3", "mesh", "glsl",
             "nodes_ace")  # fmt: skip
 SLOW = {"FluxKontextImageScale", "ImageScaleToTotalPixels", "ImageQuantize"}  # Megapixels, or minutes.
+ENDS = {"AmusedTrainLora"}  # Half a minute: nothing goes on from it.
 SIDES = (0, 1, 7, 8, 16, 32, 33, 64, 128, 256)
 TEXTS = (
     "a red apple",
@@ -57,7 +58,7 @@ class Maker:
             for name in sorted(self.info.keys() - fits):
                 if all(self._can_have(kind, options) for _, kind, options, _ in self.sockets(name, optional=False)):
                     fits.add(name)
-                    for index, kind in enumerate(self.info[name]["output"]):
+                    for index, kind in enumerate(self.info[name]["output"] if name not in ENDS else ()):
                         if isinstance(kind, str) and kind in {*SIMPLE, *OTHERS, *WIDGETS}:
                             self.makers.setdefault(kind, []).append((name, index))
         self.usable = sorted(fits)
@@ -129,18 +130,19 @@ def widget(chance: Random, key: str, kind: str, options: dict[str, Any], wild: f
     """A value that the widget allows, and that does not take minutes."""
     default = options.get("default")
     if kind == "COMBO":
-        return chance.choice(options["options"]) if default is None or chance.random() < wild else default
+        keep = default is not None and key != "file" and chance.random() > wild
+        return default if keep else chance.choice(options["options"])
     if kind == "BOOLEAN":
         return chance.random() < 0.5
     if kind == "STRING":
         return chance.choice(TEXTS) if chance.random() < max(wild, 0.3) else default or TEXTS[0]
     low, high = options.get("min", 0), options.get("max", 100)
     name = key.lower()
+    if any(word in name for word in COUNTED):
+        return max(low, min(high, chance.randint(1, 4)))
     if any(word in name for word in SIZED):
         small = [side for side in SIDES if low <= side <= high] or [low]
         return chance.choice(small) if chance.random() < wild else max(low, min(high, 32))
-    if any(word in name for word in COUNTED):
-        return max(low, min(high, chance.randint(1, 4)))
     if default is not None and chance.random() > wild:
         return default
     low, high = max(low, -(10**6)), min(high, 2**64 - 1 if "seed" in name else 10**6)

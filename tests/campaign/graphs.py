@@ -106,36 +106,33 @@ class Kind:
 
 def shrunk(graph: Graph, node: str, maker: Maker, fails: Callable[[Graph], bool]) -> Graph:
     """`graph` with less in it, as long as `fails` says that it still shows the same error in `node`."""
-    smaller = needed(graph, node)
+    last = node
     if maker.info[graph[node]["class_type"]]["output"]:
-        smaller = {**smaller, "show": {"class_type": "PreviewAny", "inputs": {"source": [node, 0]}}}
-    graph = smaller if fails(smaller) else graph
-    plain = Random(0)
-    for number in list(graph):
-        if number not in graph or number == "show":
-            continue
-        kinds = {key: kind for key, kind, _, _ in maker.sockets(graph[number]["class_type"])}
-        for key, value in list(graph[number]["inputs"].items()):
-            if not isinstance(value, list) or SIMPLE.get(kinds.get(key, ""), ("",))[0] in (
-                "",
-                graph[value[0]]["class_type"],
-            ):
-                continue
-            trial = json.loads(json.dumps(graph))
-            simple: Graph = {}
-            source = maker._source(simple, plain, kinds[key], 0, 0)
-            trial |= {f"{number}{key}{n}": renamed(entry, f"{number}{key}") for n, entry in simple.items()}
-            trial[number]["inputs"][key] = [f"{number}{key}{source[0]}", source[1]]
-            trial = needed(trial, "show" if "show" in trial else node)
-            if len(trial) <= len(graph) and fails(trial):
-                graph = trial
+        graph = {**graph, "show": {"class_type": "PreviewAny", "inputs": {"source": [node, 0]}}}
+        last = "show"
+    for trial in trials(needed(graph, last), maker):
+        smaller = needed(trial, last)
+        if len(json.dumps(smaller)) < len(json.dumps(graph)) and fails(smaller):
+            return shrunk(smaller, node, maker, fails)
     return graph
 
 
-def renamed(node: dict, prefix: str) -> dict:
-    """A node whose links go to nodes of another name."""
-    inputs = {k: [prefix + v[0], v[1]] if isinstance(v, list) else v for k, v in node["inputs"].items()}
-    return {**node, "inputs": inputs}
+def trials(graph: Graph, maker: Maker) -> Iterator[Graph]:
+    """The same graph without one of the inputs that may be missing, or with the simplest node in place of another."""
+    yield graph
+    for number, entry in graph.items():
+        for key, kind, _, required in maker.sockets(entry["class_type"]) if number != "show" else ():
+            value = entry["inputs"].get(key)
+            if value is not None and not required:
+                trial = json.loads(json.dumps(graph))
+                del trial[number]["inputs"][key]
+                yield trial
+            simple, index = SIMPLE.get(kind, ("", 0)) if isinstance(kind, str) else ("", 0)
+            if isinstance(value, list) and simple and graph[value[0]]["class_type"] != simple:
+                for other in [n for n in graph if graph[n]["class_type"] == simple]:
+                    trial = json.loads(json.dumps(graph))
+                    trial[number]["inputs"][key] = [other, index]
+                    yield trial
 
 
 def needed(graph: Graph, node: str) -> Graph:

@@ -20,7 +20,7 @@ from tests.campaign.records import Fault, Record, shorten
 from tests.campaign.tasks import broken, leftovers
 
 CASES = 10
-ENDINGS = {"tokens": ".npy", "one file": ".safetensors", "folder": "model_index.json"}
+ENDINGS = {"tokens": ".npy", "one file": ".safetensors", "diffusers folder": "model_index.json"}
 
 
 class Kind:
@@ -42,7 +42,7 @@ class Kind:
         for kind, ending in ENDINGS.items():
             files = len(list((self.folder / "output").rglob(f"*{ending}")))
             # A folder holds the weights of three parts.
-            wanted = 2 * (saves.count(kind) + 3 * (kind == "one file") * saves.count("folder"))
+            wanted = 2 * (saves.count(kind) + 3 * (kind == "one file") * saves.count("diffusers folder"))
             if files != wanted:
                 faults.append(Fault(f"{kind}: files", f"{files} instead of {wanted}", str(saves)))
         if found := broken(self.folder / "output"):

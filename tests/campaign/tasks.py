@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ def begin(line: list[str], said: Path, before: Callable[[], None] = lambda: None
         os.dup2(out, 1)
         os.dup2(out, 2)
         torch.set_num_threads(1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         before()
         code = main(line)
     except BaseException:
