@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import AmusedError, one_line
 from ..images import pixels
 from ..images.files import open_picture
+from ..settings.inputs import texts
 from .folder import DatasetReport, caption_of, pictures_in
 
 
@@ -56,7 +57,8 @@ def read_examples(
         if how:
             report.changed.append((path.name, how))
         report.used += 1
-        yield Example(fitted, text.strip(), crop)
+        (text,) = texts(text.strip(), "caption")
+        yield Example(fitted, text, crop)
     if not report.used:
         reasons = "; ".join(f"{name}: {why}" for name, why in report.left_out[:3]) or "no images are in it"
         raise AmusedError(f"Nothing in {str(source)!r} can be learnt from ({reasons}).")

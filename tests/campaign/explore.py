@@ -25,20 +25,20 @@ class _OutOfTime(BaseException):
 
 @contextmanager
 def time_limit(seconds: int = SECONDS) -> Iterator[None]:
-    """Raises TimeoutError in what takes longer; for the main thread."""
+    """Raises TimeoutError in what computes for longer, however busy the machine is; for the main thread."""
 
     def stop(*_: Any) -> None:
         raise _OutOfTime
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     except _OutOfTime as late:
         raise TimeoutError(f"more than {seconds} s").with_traceback(late.__traceback__) from None
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def refusal(call: Callable[[], Any]) -> str | None:

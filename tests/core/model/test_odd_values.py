@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from amused_core import AmusedError, AmusedModel, load_model
+from amused_core import AmusedError, AmusedModel, insight, load_model
 from amused_core.errors import QUOTED, quoted
+from amused_core.finetune.presets import preset
+from amused_core.finetune.settings import SETTING_NAMES
 from amused_core.pipelines import AmusedPipeline
 from tests.odd import ODD, NoRepr
 
@@ -76,6 +78,34 @@ def test_pipelines(folder: Path, value: Any) -> None:
         if name != "callback" or not callable(value):
             given = {"prompt": "a cat", "num_inference_steps": 1, name: value}
             sentence(lambda given=given: pipe(**given))
+
+
+@odd_values
+def test_tokens_and_images(model: AmusedModel, picture: torch.Tensor, value: Any) -> None:
+    tokens = model.vq.encode(picture)
+    sentence(lambda: model.vq.encode(value))
+    sentence(lambda: model.vq.decode(value))
+    for given in ({"tokens": value}, {"pictures": value}, {"ids": value}):
+        sentence(lambda given=given: insight.token_grid(**{"tokens": tokens, "pictures": picture, **given}))
+
+
+@odd_values
+def test_traces(model: AmusedModel, value: Any) -> None:
+    _, run = insight.trace(model, **GOOD)
+    sentence(lambda: insight.frames(run, model.vq.decode, value))
+    sentence(lambda: insight.read_trace(run, value))
+    sentence(lambda: insight.read_trace(run, "entropy", value))
+    sentence(lambda: insight.read_word(run, value))
+    sentence(lambda: insight.read_word(run, "cat", value))
+
+
+@odd_values
+def test_saving_and_presets(model: AmusedModel, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sentence(lambda: model.save(value))
+    sentence(lambda: preset(value, model.checkpoint.transformer_config))
+    for name in SETTING_NAMES:
+        sentence(lambda name=name: preset("style", model.checkpoint.transformer_config, **{name: value}))
 
 
 def test_what_is_no_function_is_refused_before_the_first_step(model: AmusedModel) -> None:
