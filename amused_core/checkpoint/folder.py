@@ -101,7 +101,7 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
     from safetensors.torch import save_file
 
     path = Path(path)
-    if path.exists():
+    if os.path.exists(path):  # False, too, for what no file can be called, which `beside` says.
         raise CheckpointError(f"{str(path)!r} already exists; a folder is only written under a new name.")
     with beside(path, overwrite=False) as partial:
         for part, file in CONFIGS.items():

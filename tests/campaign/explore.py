@@ -97,5 +97,5 @@ def explore(
         except Exception:
             if not smallest.keys() - known:
                 raise
-            known |= smallest.keys()
+            known.update(smallest)
     record.faults += smallest.values()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from amused_core.files.writing import PREFIX
 from tests.campaign.world import World
 
 # What `amused` says of a name that is taken: the file was there before the process was killed.
-TAKEN = "is there already"
+TAKEN = "already exists"
 # A time in a batch's results is different each time.
 SECONDS = re.compile(rb'"seconds": ?[\d.e-]+')
 
@@ -102,9 +103,9 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.name.startswith(PREFIX) or path.suffix == ".partial"]
 
 
-def outcome(folder: Path) -> dict[str, bytes]:
-    """All that a task leaves but the times it took: name of a file -> content, lines of results in any order."""
-    files = {}
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that a task leaves but the times it took: name of a file -> content."""
+    files: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if (
@@ -112,8 +113,14 @@ def outcome(folder: Path) -> dict[str, bytes]:
             and "/." not in f"/{name}"
             and path.suffix in (".png", ".npy", ".safetensors", ".tar", ".json")
         ):
-            files[name] = SECONDS.sub(b"", path.read_bytes())
+            files[name] = tensors(path) if path.suffix == ".safetensors" else SECONDS.sub(b"", path.read_bytes())
     return files
+
+
+def tensors(path: Path) -> tuple[dict[str, str] | None, dict[str, bytes]]:
+    """Metadata, which the library writes in any order, and tensors."""
+    with safe_open(path, "pt") as file:
+        return file.metadata(), {key: file.get_tensor(key).numpy().tobytes() for key in file.keys()}  # noqa: SIM118
 
 
 def _read(path: Path) -> None:

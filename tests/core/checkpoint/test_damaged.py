@@ -169,6 +169,10 @@ def test_a_config_that_describes_no_model(
     refused(edit(file, **{key: value}), key if file.startswith(("sched", "transf")) else file.split("/")[0])
 
 
+def test_a_token_beyond_the_vocabulary(refused: Callable[..., None], edit: Callable[..., Path]) -> None:
+    refused(edit("tokenizer/vocab.json", **{"!": 600}), "tokenizer has 601 entries", "vocab_size is 514")
+
+
 @pytest.mark.parametrize(
     "recommended",
     [
