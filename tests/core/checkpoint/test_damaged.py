@@ -166,7 +166,8 @@ BAD_CONFIGS = [
 def test_a_config_that_describes_no_model(
     refused: Callable[..., None], edit: Callable[..., Path], file: str, key: str, value: Any
 ) -> None:
-    refused(edit(file, **{key: value}), key if file.startswith(("sched", "transf")) else file.split("/")[0])
+    path = edit(file, **{key: value})
+    refused(path, str(path), key if file.startswith(("sched", "transf")) else file.split("/")[0])
 
 
 def test_a_token_beyond_the_vocabulary(refused: Callable[..., None], edit: Callable[..., Path]) -> None:
