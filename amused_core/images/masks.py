@@ -38,6 +38,7 @@ def grow_cells(cells: Tensor, count: int) -> Tensor:
     """Adds `count` cells around (bool [B,h,w]); negative takes them away. Outside the picture is never taken away."""
     if count < 0:
         return ~grow_cells(~cells, -count)
+    count = min(count, max(cells.shape[-2:]))  # Beyond that there is nothing to add.
     size = 2 * count + 1
     return F.max_pool2d(cells.float()[:, None], size, stride=1, padding=count)[:, 0] > 0
 

@@ -101,6 +101,12 @@ def test_linked_sizes(comfy, more):
     refused(comfy, comfy.node("AmusedEmptyLatent", model=loader, **size), f"{name} is {value}; allowed are")
 
 
+def test_linked_feather(comfy):
+    image, wide = comfy.give(graphs.picture()), comfy.node("PrimitiveInt", value=10**6)
+    parts = {"original": image, "generated": image, "mask": comfy.give(torch.ones(1, 32, 32)), "feather": wide}
+    refused(comfy, comfy.node("AmusedInpaintComposite", **parts), "feather is 1000000; allowed are")
+
+
 def test_weights_that_give_no_numbers(comfy):
     """Stock nodes that look at the prediction, such as TCFG, would fail on it with errors of their own."""
     loader = graphs.load(comfy)

@@ -16,6 +16,7 @@ from ....amused_core.settings import inputs
 from .. import guards
 from . import pictures
 
+MAX_FEATHER = 256  # pixels
 logger = logging.getLogger(__name__)
 
 
@@ -98,6 +99,7 @@ def composite(original: Tensor, generated: Tensor, mask: Tensor, pixels: int) ->
     Raises:
         AmusedError: the pictures differ in size, or the batches in length.
     """
+    pixels = inputs.whole(pixels, "feather", 0, MAX_FEATHER)
     original, generated = pictures.rgb(original), pictures.rgb(generated)
     if original.shape[1:] != generated.shape[1:]:
         sizes = " and ".join(f"{image.shape[2]}x{image.shape[1]}" for image in (original, generated))

@@ -88,6 +88,14 @@ def test_feather_is_that_of_square_windows(pixels: int) -> None:
     assert torch.equal(feather(torch.ones(1, 7, 32), 256), torch.ones(1, 7, 32))
 
 
+@pytest.mark.parametrize("count", [8, 100, 10**18])
+def test_growing_without_end(count: int) -> None:
+    cells = torch.zeros(2, 4, 8, dtype=torch.bool)
+    cells[0, 3, 7] = True
+    assert grow_cells(cells, count).flatten(1).all(1).tolist() == [True, False]
+    assert grow_cells(~cells, -count).flatten(1).any(1).tolist() == [False, True]
+
+
 def test_feather_rises_to_one_inside() -> None:
     mask = torch.zeros(1, 32, 32)
     mask[0, :, 8:] = 1
