@@ -108,6 +108,15 @@ def test_saving_and_presets(model: AmusedModel, value: Any, tmp_path: Path, monk
         sentence(lambda name=name: preset("style", model.checkpoint.transformer_config, **{name: value}))
 
 
+@odd_values
+def test_embeddings_and_lists_of_images(folder: Path, model: AmusedModel, value: Any) -> None:
+    pipe = AmusedPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    negative = {"negative_prompt_embeds": value, "negative_encoder_hidden_states": value}
+    sentence(lambda: pipe("a cat", num_inference_steps=1, **negative))
+    sentence(lambda: model.generate(**GOOD, image=[np.array([1, 2]), value]))
+
+
 def test_what_is_no_function_is_refused_before_the_first_step(model: AmusedModel) -> None:
     steps: list[int] = []
     model_steps = {"on_step": lambda step: steps.append(1)}
