@@ -2,6 +2,7 @@
 # make ui         ComfyUI with this pack, left running
 # make test       every quick check        make test-full   also the slow ones and ComfyUI 0.3.52
 # make tokens     whether every example draws the same tokens in each ComfyUI
+# make campaign   odd calls, damaged files, random graphs, kills: MINUTES=60 SEED=0; the same again goes on where it was
 # make lint       style                    make workflows   builds workflows/ anew
 # make bench-comfyui   what the pack costs inside ComfyUI: its start, and a step beyond the same without ComfyUI
 #
@@ -22,6 +23,8 @@ VENV := $(ROOT)/.venv
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --disable-pip-version-check
 COMFYUI_ARGS ?= --cpu
+MINUTES ?= 60
+SEED ?= 0
 NEWEST := 0.3.75
 OLDEST := 0.3.52
 # The newest frontend of the package index, for the browser tests.
@@ -52,7 +55,7 @@ endif
 # Somebody may have removed the pack's link in custom_nodes.
 LINK := $(BIN)/python tools/install_comfyui.py --link
 
-.PHONY: demo ui test test-full tokens lint workflows bench-comfyui gpu-report clean
+.PHONY: demo ui test test-full campaign tokens lint workflows bench-comfyui gpu-report clean
 
 demo: $(COMFYUI_READY)
 	@$(LINK) "$(COMFYUI)"
@@ -72,6 +75,10 @@ test-full: lint $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.re
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" COMFYUI_FRONTEND="$(STATIC)" $(BIN)/python -m pytest tests
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" $(BIN)/python -m pytest tests/browser
 	COMFYUI_DIR="$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" $(OLD_VENV)/bin/python -m pytest tests -m "not slow" --ignore tests/browser
+
+campaign: $(VENV)/.extras $(TEST_READY)
+	@$(LINK) "$(COMFYUI)"
+	COMFYUI_DIR="$(COMFYUI)" $(TEST_PYTHON) -m tests.campaign --minutes $(MINUTES) --seed $(SEED)
 
 tokens: $(COMFYUI_READY) $(ROOT)/.comfyui/$(NEWEST)/.ready $(ROOT)/.comfyui/$(OLDEST)/.ready
 	@$(LINK) "$(ROOT)/.comfyui/$(OLDEST)/ComfyUI" "$(ROOT)/.comfyui/$(NEWEST)/ComfyUI" "$(COMFYUI)"

@@ -48,8 +48,11 @@ def settings_of(widgets: dict[str, Any]) -> dict[str, Any]:
     """The settings that widgets stand for, by name; None is the model's own recommendation."""
     settings = {name: value for name, value in widgets.items() if name in VALUES}
     for name, value in VALUES.items():
-        if isinstance(value, (NumberPair, Interval)) and f"{name}_start" in widgets:
-            settings[name] = (widgets[f"{name}_start"], widgets[f"{name}_end"])
+        ends = (f"{name}_start", f"{name}_end")
+        if isinstance(value, (NumberPair, Interval)) and any(end in widgets for end in ends):
+            # A graph in API format may have one of two optional widgets.
+            pair = zip(ends, getattr(SamplingSettings, name), strict=True)
+            settings[name] = tuple(widgets.get(end, default) for end, default in pair)
     if settings.get("cfg") == 0:
         settings["cfg"] = None
     if settings.get("cfg_schedule", AUTO) != "interval":

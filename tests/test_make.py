@@ -31,7 +31,7 @@ def test_installing_shows_its_progress(source: Path) -> None:
     assert "-q" not in (source / "tools" / "install_comfyui.py").read_text("utf-8")
 
 
-@pytest.mark.parametrize("target", ["demo", "ui", "test", "test-full", "workflows", "bench-comfyui"])
+@pytest.mark.parametrize("target", ["demo", "ui", "test", "test-full", "campaign", "workflows", "bench-comfyui"])
 def test_every_target_links_the_pack_first(source: Path, target: str) -> None:
     lines = steps(source, target).splitlines()
     linked = [number for number, line in enumerate(lines) if "install_comfyui.py --link" in line]

@@ -51,17 +51,11 @@ class Checkpoint:
     def __init__(self, path: Path, source: Source) -> None:
         self.path = path
         self._source = source
-        self.family = family_of(self.config("transformer").get("_class_name"))
-        for part, expected in self.family.classes.items():
-            name = self.config(part).get("_class_name")
-            if name != expected:
-                raise CheckpointError(
-                    f"{path}: the {part} is a {quoted(name)}, but {self.family.name} needs {expected!r}."
-                )
-        self.transformer_config = self.family.read_config(self.config("transformer"))
-        self.mask_token_id, self.schedule = read_scheduler(self.config("scheduler"), self.transformer_config)
-        self.factor = read_factor(self.config("vqvae"))
-        check_fit(self.transformer_config, self.config("vqvae"), self.config("text_encoder"))
+        configs = {part: self.config(part) for part in ("transformer", "vqvae", "text_encoder", "scheduler")}
+        try:
+            self._read(configs)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
         extra = source.extra()
         self.name = str(extra.get("name", path.stem if path.is_file() else path.name))
         try:
@@ -102,6 +96,18 @@ class Checkpoint:
     def extra(self) -> dict[str, Any]:
         """Our own `amused.json`; empty where the checkpoint has none."""
         return self._source.extra()
+
+    def _read(self, configs: Mapping[str, dict[str, Any]]) -> None:
+        """Sizes and classes of the parts, and whether they fit together."""
+        self.family = family_of(configs["transformer"].get("_class_name"))
+        for part, expected in self.family.classes.items():
+            name = configs[part].get("_class_name")
+            if name != expected:
+                raise CheckpointError(f"the {part} is a {quoted(name)}, but {self.family.name} needs {expected!r}.")
+        self.transformer_config = self.family.read_config(configs["transformer"])
+        self.mask_token_id, self.schedule = read_scheduler(configs["scheduler"], self.transformer_config)
+        self.factor = read_factor(configs["vqvae"])
+        check_fit(self.transformer_config, configs["vqvae"], configs["text_encoder"])
 
     def _recommend(self, stored: Mapping[str, Any]) -> Recommended:
         """Stored settings, and what the family recommends for the others."""

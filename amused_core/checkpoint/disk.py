@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError, quoted, quoted_path
+from ..errors import CheckpointError, one_line, quoted, quoted_path
 from ..families import FAMILIES
 from ..files.reading import read_json
 from ..files.tensors import ENDING, TensorFile, read_header
@@ -75,7 +75,7 @@ def is_checkpoint(path: Path) -> bool:
         with path.open("rb") as file:
             header = read_header(file)[0]
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
+        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {one_line(error)}.") from error
     metadata = header.get("__metadata__")
     if not (isinstance(metadata, dict) and METADATA_KEY in metadata) and not MARKS & header.keys():
         return False
@@ -92,6 +92,8 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype
         CheckpointError: a name that is neither, a folder that already exists, or weights that are no numbers.
         AmusedError: it cannot be written.
     """
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise CheckpointError(f"The path to save to is {quoted(path)}; allowed are a {ENDING} file or a new folder.")
     path = Path(path)
     if path.suffix.lower() == ENDING:
         write_checkpoint(path, checkpoint, dtype)

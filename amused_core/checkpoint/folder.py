@@ -78,7 +78,7 @@ class FolderSource:
         except CheckpointError:
             raise
         except Exception as error:  # the tokenizers library raises bare Exceptions
-            raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {one_line(error)}") from error
+            raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be read: {one_line(error)}.") from error
 
     def extra(self) -> dict[str, Any]:
         """See `Source`."""
@@ -101,7 +101,7 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
     from safetensors.torch import save_file
 
     path = Path(path)
-    if path.exists():
+    if os.path.exists(path):  # False, too, for what no file can be called, which `beside` says.
         raise CheckpointError(f"{str(path)!r} already exists; a folder is only written under a new name.")
     with beside(path, overwrite=False) as partial:
         for part, file in CONFIGS.items():

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line
 from ..files.tensors import TensorFile
 from .contents import Checkpoint
 from .single_file import describe_tokenizer, read_tokenizer
@@ -155,5 +155,7 @@ def _abouts(file: TensorFile) -> dict[str, dict[str, Any]]:
                 raise ValueError(f"the part {about['part']!r} is unknown, or has no configuration")
             _ = about["base"]
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"What {str(file.path)!r} says of its aMUSEd parts cannot be read: {error}") from error
+        raise CheckpointError(
+            f"What {str(file.path)!r} says of its aMUSEd parts cannot be read: {one_line(error)}."
+        ) from error
     return {part: found[part] for part in PREFIXES if part in found}

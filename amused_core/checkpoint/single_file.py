@@ -131,4 +131,4 @@ def read_tokenizer(about: dict[str, Any], path: Path) -> Any:
             PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(about["json"]), **about["settings"])
         )
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise CheckpointError(f"The tokenizer in {str(path)!r} cannot be read: {one_line(error)}") from error
+        raise CheckpointError(f"The tokenizer in {str(path)!r} cannot be read: {one_line(error)}.") from error

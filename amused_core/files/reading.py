@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line
 from .tensors import TensorFile
 
 
@@ -24,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{str(path)!r} is missing.") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as JSON: {error}") from error
+        raise CheckpointError(f"{str(path)!r} cannot be read as JSON: {one_line(error)}.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{str(path)!r} must hold a JSON object, but holds a {type(content).__name__}.")
     return content
@@ -66,7 +66,7 @@ class WeightFiles:
         try:
             return [TensorFile(path) for path in self._paths()]
         except OSError as error:
-            raise CheckpointError(f"The weights in {str(self.folder)!r} cannot be read: {error}") from error
+            raise CheckpointError(f"The weights in {str(self.folder)!r} cannot be read: {one_line(error)}.") from error
 
     def _paths(self) -> list[Path]:
         variant = self.variant

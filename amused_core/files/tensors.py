@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line
 
 ENDING = ".safetensors"
 # Where the header begins, after its length; and the longest one, as in the library.
@@ -68,7 +68,7 @@ class TensorFile:
             self._places = {name: _place(name, about, data) for name, about in header.items()}
             self._check_size(data)
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
+            raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {one_line(error)}.") from error
 
     def layout(self) -> dict[str, Tensor]:
         """All tensors without their values, on the meta device."""
@@ -88,7 +88,7 @@ class TensorFile:
                 tensors = self._mapped(wanted) if mmap else self._copied(wanted, file)
                 self._check_unchanged(file)
         except OSError as error:
-            raise CheckpointError(f"{str(self.path)!r} cannot be read: {error}") from error
+            raise CheckpointError(f"{str(self.path)!r} cannot be read: {one_line(error)}.") from error
         return tensors
 
     def _copied(self, names: Iterable[str], file: BinaryIO) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, one_line
 from .writing import beside
 
 UNDECIDED = -1
@@ -34,7 +34,7 @@ def read_tokens(path: Path, codebook_size: int) -> Tensor:
     except FileNotFoundError:
         raise AmusedError(f"No token file at {str(path)!r}.") from None
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:  # as its header is damaged
-        raise AmusedError(f"{str(path)!r} cannot be read as a NumPy file: {error}") from error
+        raise AmusedError(f"{str(path)!r} cannot be read as a NumPy file: {one_line(error)}.") from error
     if array.ndim != 3 or array.dtype.kind not in "iu" or 0 in array.shape:
         raise AmusedError(f"{str(path)!r} holds {array.dtype} in the shape {list(array.shape)}; {FORMAT}.")
     low, high = int(array.min()), int(array.max())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted_path
 
 try:
     import fcntl
@@ -89,7 +89,7 @@ def _refusals(path: Path, *errors: type[Exception]) -> Iterator[None]:
     except errors as error:
         reason = getattr(error, "strerror", None) or error
         kept = "the one that was there is kept" if os.path.lexists(path) else "nothing of it is left behind"
-        raise AmusedError(f"{str(path)!r} cannot be written ({reason}); {kept}.") from error
+        raise AmusedError(f"{quoted_path(path)} cannot be written ({reason}); {kept}.") from error
 
 
 @contextmanager

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +116,35 @@ def run(options: argparse.Namespace) -> int:
         if training.main:
             left = (time.perf_counter() - began) / (done - start) * (settings.steps - done)
             print(f"\rstep {done}/{settings.steps}, loss {loss:.3f}, {left:.0f} s left   ", end="", file=sys.stderr)
+        if interrupts:
+            raise KeyboardInterrupt
 
     try:
-        path = training.train(show)
+        with _after_the_step() as interrupts:
+            path = training.train(show)
     finally:
         print(file=sys.stderr)
     if training.main:
         print(f"{path} ({len(training.trainer.losses) - start} steps, {time.perf_counter() - began:.1f} s)")
     return 0
+
+
+@contextmanager
+def _after_the_step() -> Iterator[list[int]]:
+    """Ctrl-C only adds to the list, so that a step comes to its end and the state can be saved; a second stops it."""
+    interrupts: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        interrupts.append(number)
+        if len(interrupts) > 1:
+            raise KeyboardInterrupt
+        print("\namused: stopping after this step; Ctrl-C again stops at once.", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():  # Others cannot set handlers, and get no Ctrl-C.
+        yield interrupts
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)

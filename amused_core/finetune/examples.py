@@ -10,9 +10,10 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, one_line
 from ..images import pixels
 from ..images.files import open_picture
+from ..settings.inputs import texts
 from .folder import DatasetReport, caption_of, pictures_in
 
 
@@ -56,7 +57,8 @@ def read_examples(
         if how:
             report.changed.append((path.name, how))
         report.used += 1
-        yield Example(fitted, text.strip(), crop)
+        (text,) = texts(text.strip(), "caption")
+        yield Example(fitted, text, crop)
     if not report.used:
         reasons = "; ".join(f"{name}: {why}" for name, why in report.left_out[:3]) or "no images are in it"
         raise AmusedError(f"Nothing in {str(source)!r} can be learnt from ({reasons}).")
@@ -98,7 +100,7 @@ def _jsonl(source: Path, caption: str | None, report: DatasetReport) -> list[tup
     try:
         lines = source.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise AmusedError(f"{str(source)!r} cannot be read: {error}") from error
+        raise AmusedError(f"{str(source)!r} cannot be read: {one_line(error)}.") from error
     pairs = []
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -10,6 +10,7 @@ from ..files.writing import write_text
 from ..model import AmusedModel
 from ..networks.text import cut
 from ..sampling.step_generator import step_generator
+from ..settings.inputs import texts
 from .dataset import TokenDataset, encode_examples, generate_prior
 from .devices import make_accelerator
 from .examples import read_examples
@@ -68,9 +69,10 @@ def _size(model: AmusedModel, plan: TrainingPlan) -> tuple[int, int]:
 def _load_prior(model: AmusedModel, plan: TrainingPlan, settings: TrainingSettings, accelerator: Any) -> TokenDataset:
     """The model's own pictures, drawn once and stored, so that a resumed run has the same."""
     path = plan.output / PRIOR
-    about = {"prompts": list(settings.prior_prompts), "count": settings.prior_count, "seed": settings.seed}
+    prompts = texts(settings.prior_prompts, "prior_prompts")
+    about = {"prompts": prompts, "count": settings.prior_count, "seed": settings.seed}
     if accelerator.is_main_process and not (path.exists() and load_state(path, STATE_KEY)[1]["about"] == about):
-        prior = generate_prior(model, settings.prior_prompts, settings.prior_count, settings.seed)
+        prior = generate_prior(model, prompts, settings.prior_count, settings.seed)
         meta = {"about": about, "captions": list(prior.captions)}
         save_state(path, {"tokens": prior.tokens, "micro": prior.micro}, meta, STATE_KEY)
     accelerator.wait_for_everyone()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import AmusedError, quoted
 from ..networks.uvit.config import UVitConfig
+from ..settings.inputs import choice
 from .settings import TrainingSettings
 
 # Steps, learning rates, ranks and batches of amused-256 and amused-512: the examples/amused README of diffusers, which
@@ -56,6 +56,4 @@ def preset(name: str, config: UVitConfig, **changes: Any) -> TrainingSettings:
     Raises:
         AmusedError: unknown name, or a setting out of its range.
     """
-    if name not in PRESETS:
-        raise AmusedError(f"preset is {quoted(name)}; allowed are {', '.join(PRESETS)}.")
-    return TrainingSettings(**PRESETS[name][size_of(config)]).with_changes(**changes)
+    return TrainingSettings(**PRESETS[choice(name, "preset", tuple(PRESETS))][size_of(config)]).with_changes(**changes)

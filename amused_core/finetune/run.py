@@ -46,7 +46,7 @@ class TrainingRun:
 
         Args:
             on_step: called with the number of finished steps and the loss; an interrupt that it raises passes through
-                after the state and the result so far have been written.
+                after the state and the result so far have been written. One within a step leaves those of before.
         """
         trainer, plan, total = self.trainer, self.plan, self.trainer.settings.steps
         try:
@@ -60,8 +60,9 @@ class TrainingRun:
                 if on_step is not None:
                     on_step(done, loss)
         except KeyboardInterrupt:
-            self.save()
-            self.export()
+            if trainer.whole and trainer.losses:
+                self.save()
+                self.export()
             raise
         self.save()
         return self.export()

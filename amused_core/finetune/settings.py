@@ -25,6 +25,9 @@ COUNTS = {
 }  # fmt: skip
 CHOICES = {"kind": KINDS, "precision": PRECISIONS, "optimizer": OPTIMIZERS, "lr_schedule": LR_SCHEDULES}
 
+FLAGS = ("text_encoder", "gradient_checkpointing")
+TEXTS = ("targets", "text_targets", "prior_prompts")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -80,8 +83,13 @@ class TrainingSettings:
         for name, (low, high) in COUNTS.items():
             inputs.whole(getattr(self, name), name, int(low), int(high))
         for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise AmusedError(f"{name} is {quoted(getattr(self, name))}; allowed are {', '.join(allowed)}.")
+            inputs.choice(getattr(self, name), name, allowed)
+        for name in FLAGS:
+            inputs.flag(getattr(self, name), name)
+        for name in TEXTS:
+            value = getattr(self, name)
+            if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+                raise AmusedError(f"{name} is {quoted(value)}; allowed is a list of texts.")
 
     def with_changes(self, **changes: Any) -> TrainingSettings:
         """These settings with the changes that are not None."""

@@ -58,6 +58,7 @@ class Trainer:
         parameters: those that are trained.
         ema: their running averages; empty without `settings.ema`.
         losses: of every step so far; `len(losses)` is their number.
+        whole: False within a step, and after an interrupt there: some weights are a step ahead of others.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Trainer:
         self._prepared, self.optimizer = accelerator.prepare(trainable, self.inner_optimizer)
         self.ema = [parameter.detach().clone() for parameter in self.parameters] if settings.ema else []
         self.losses: list[float] = []
+        self.whole = True
 
     def step(self) -> float:
         """One update; returns the loss.
@@ -77,6 +79,7 @@ class Trainer:
             AmusedError: the loss is no number; the weights are those before the step.
         """
         number, settings, losses = len(self.losses), self.settings, []
+        self.whole = False
         for group in self.inner_optimizer.param_groups:
             group["lr"] = learning_rate(number, settings)
         for turn in range(settings.accumulation):
@@ -98,6 +101,7 @@ class Trainer:
             decay = min(settings.ema, (1 + number) / (10 + number))
             with torch.no_grad():
                 torch._foreach_lerp_(self.ema, self.parameters, 1 - decay)
+        self.whole = True
         return self.losses[-1]
 
     def _loss(self, turn: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, one_line
 from ..files.writing import beside
 from .modes import grey, rgb
 
@@ -80,8 +80,8 @@ def _open(path: str, convert: Callable[[Image.Image], Image.Image], file: Binary
     except FileNotFoundError:
         raise AmusedError(f"No image at {path!r}.") from None
     except Exception as error:  # damaged files make PIL's plugins raise nearly anything
-        raise AmusedError(f"{path!r} cannot be read as an image: {error}") from error
+        raise AmusedError(f"{path!r} cannot be read as an image: {one_line(error)}.") from error
     try:
         return convert(upright)
     except AmusedError as error:
-        raise AmusedError(f"{path!r} cannot be used: {error}") from error
+        raise AmusedError(f"{path!r} cannot be used: {one_line(error)}.") from error

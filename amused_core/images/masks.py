@@ -38,6 +38,7 @@ def grow_cells(cells: Tensor, count: int) -> Tensor:
     """Adds `count` cells around (bool [B,h,w]); negative takes them away. Outside the picture is never taken away."""
     if count < 0:
         return ~grow_cells(~cells, -count)
+    count = min(count, max(cells.shape[-2:]))  # Beyond that there is nothing to add.
     size = 2 * count + 1
     return F.max_pool2d(cells.float()[:, None], size, stride=1, padding=count)[:, 0] > 0
 
@@ -57,5 +58,12 @@ def feather(mask: Tensor, pixels: int) -> Tensor:
     size = 2 * pixels + 1
     # The picture's own border is no border of the mask: pad with what is there.
     padded = F.pad(mask[:, None], [2 * pixels] * 4, mode="replicate")
-    shrunk = -F.max_pool2d(-padded, size, stride=1)
-    return F.avg_pool2d(shrunk, size, stride=1)[:, 0]
+    # Rows, then columns: a square of 513 pixels at once would take minutes, which nothing can interrupt.
+    shrunk = padded
+    for window in ((size, 1), (1, size)):
+        shrunk = -F.max_pool2d(-shrunk, window, stride=1)
+    # Sums of 0 and 1 are exact.
+    total = shrunk
+    for window in ((size, 1), (1, size)):
+        total = F.avg_pool2d(total, window, stride=1, divisor_override=1)
+    return total[:, 0] / size**2

@@ -52,6 +52,8 @@ def _stack(value: Any, name: str, channels: int) -> Tensor:
         if not value:
             raise AmusedError(f"{name} is an empty list; allowed are one or more images.")
         parts = [_stack(item, name, channels) for item in value]
+        if flat := [tuple(part.shape) for part in parts if part.ndim < 3]:
+            raise AmusedError(f"{name} holds an array of the shape {flat[0]}; allowed are images.")
         if len({part.shape[1:] for part in parts}) > 1:
             raise AmusedError(f"The images of {name} differ in size ({_sizes(parts)}); one batch has one size.")
         return torch.cat(parts)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
+from ..settings.inputs import is_whole
 from .record import UNDECIDED, Trace
 from .words import positions
 
@@ -61,8 +62,8 @@ def word_map(trace: Trace, word: str, step: int = 0) -> Tensor:
 
 def check_step(trace: Trace, step: int) -> None:
     """Raises `AmusedError` unless `step` is 0 or a step of the run."""
-    if not 0 <= step <= trace.steps:
-        raise AmusedError(f"step is {step}; this run had {trace.steps}: allowed are 0 to {trace.steps}.")
+    if not is_whole(step) or not 0 <= step <= trace.steps:
+        raise AmusedError(f"step is {quoted(step)}; this run had {trace.steps}: allowed are 0 to {trace.steps}.")
 
 
 def _at(trace: Trace, values: Tensor, step: int, known: float) -> Tensor:

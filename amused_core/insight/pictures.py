@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError, quoted
+from ..errors import AmusedError
+from ..settings import inputs
 from .cells import MIN_SIDE, VEIL, cell_size, enlarge, paint_undecided
 from .record import UNDECIDED, Trace
 
@@ -39,8 +40,7 @@ def frames(trace: Trace, decode: Decode, undecided: str = "guess") -> Tensor:
     Raises:
         AmusedError: another look.
     """
-    if undecided not in UNDECIDED_LOOKS:
-        raise AmusedError(f"undecided is {quoted(undecided)}; allowed are {', '.join(UNDECIDED_LOOKS)}.")
+    inputs.choice(undecided, "undecided", UNDECIDED_LOOKS)
     if not trace.steps:
         return finished(trace, decode)
     tokens = trace.tokens[1:].transpose(0, 1).flatten(0, 1)
@@ -62,7 +62,10 @@ def token_grid(tokens: Tensor, pictures: Tensor, ids: bool = False) -> Tensor:
     Raises:
         AmusedError: the pictures are not made of such cells.
     """
-    grid = tuple(tokens.shape[1:])
+    ids, grid = inputs.flag(ids, "ids"), tuple(inputs.token_grids(tokens, "tokens").shape[1:])
+    shape = tuple(inputs.dense(pictures, "pictures").shape)
+    if len(shape) != 4 or shape[0] != len(tokens) or shape[3] != 3:
+        raise AmusedError(f"pictures have the shape {shape}; allowed is [{len(tokens)},H,W,3], a picture per grid.")
     cell_size(pictures, grid)
     shown = enlarge(pictures.float().cpu(), max(MIN_SIDE, max(grid) * ID_CELL * ids))
     pixels = cell_size(shown, grid)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..errors import AmusedError, quoted
+from ..settings.inputs import choice
 from .maps import confidence_map, entropy_map, order_map, word_map
 from .record import Trace
 
@@ -44,16 +44,14 @@ def read_trace(trace: Trace, kind: str, step: int = 0) -> Reading:
     Raises:
         AmusedError: another kind, or no such step.
     """
-    if kind == "order":
+    if choice(kind, "kind", KINDS) == "order":
         order, known = order_map(trace), bool((trace.tokens[0] >= 0).any())
         start = "known before" if known else "step 1"
         return Reading(order, 0 if known else 1, trace.steps, start, f"step {trace.steps}", order > trace.steps)
     if kind == "confidence":
         return Reading(confidence_map(trace, step), 0, 1, "0 %", "100 % sure")
-    if kind == "entropy":
-        bits = entropy_map(trace, step) / math.log(2)
-        return Reading(bits, 0, high := max(bits.max().item(), 0.1), "sure: 0 bits", f"open: {high:.1f} bits")
-    raise AmusedError(f"kind is {quoted(kind)}; allowed are {', '.join(KINDS)}.")
+    bits = entropy_map(trace, step) / math.log(2)
+    return Reading(bits, 0, high := max(bits.max().item(), 0.1), "sure: 0 bits", f"open: {high:.1f} bits")
 
 
 def read_word(trace: Trace, word: str, step: int = 0) -> Reading:

@@ -57,6 +57,8 @@ def positions(words: Sequence[str], word: str) -> list[int]:
     Raises:
         AmusedError: it is not in the prompt.
     """
+    if not isinstance(word, str):
+        raise AmusedError(f"word is {quoted(word)}; allowed is a text.")
     wanted = "".join(word.lower().split())
     starts = _starts(words)
     found = [place for index in range(len(starts)) if wanted for place in _match(words, starts[index:], wanted)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import AmusedError, quoted, quoted_path
+from ..errors import AmusedError, one_line, quoted, quoted_path
 from ..files.reading import read_json
 from ..files.tensors import ENDING, read_tensors
 from .keys import PARTS
@@ -71,7 +71,7 @@ def read_lora(path: str | Path) -> LoraFile:
     try:
         alphas = _alphas(file, metadata)
     except (AttributeError, TypeError, ValueError, re.error) as error:
-        raise AmusedError(f"The settings of the LoRA {str(file)!r} cannot be read: {error}") from error
+        raise AmusedError(f"The settings of the LoRA {str(file)!r} cannot be read: {one_line(error)}.") from error
     return LoraFile(file, tensors, alphas)
 
 

@@ -50,10 +50,9 @@ def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device:
             owner.position_ids = torch.arange(module.config.max_position_embeddings)[None]
     tokenizer = checkpoint.tokenizer()
     size = module.config.vocab_size
-    if len(tokenizer) > size:
-        raise CheckpointError(
-            f"The tokenizer has {len(tokenizer)} entries, but the text_encoder's vocab_size is {size}."
-        )
+    entries = 1 + max(tokenizer.get_vocab().values(), default=0)
+    if entries > size:
+        raise CheckpointError(f"The tokenizer has {entries} entries, but the text_encoder's vocab_size is {size}.")
     return Text(module.eval().to(device=device, dtype=dtype), tokenizer)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AmusedError
-from ..settings.inputs import check_images
+from ..settings.inputs import check_images, token_grids
 from .decoder import fast_decoder
 from .threads import one_thread
 
@@ -63,7 +63,7 @@ class VQ:
         Returns:
             float32 [B, h*factor, w*factor, 3] in 0..1.
         """
-        if tokens.numel() and (tokens.min() < 0 or tokens.max() >= self.codebook_size):
+        if token_grids(tokens, "tokens").min() < 0 or tokens.max() >= self.codebook_size:
             raise AmusedError(
                 f"Tokens from {tokens.min().item()} to {tokens.max().item()} cannot be decoded; allowed are 0 to "
                 f"{self.codebook_size - 1} (are some cells still masked?)."

@@ -63,6 +63,10 @@ class RunArguments:
         inputs.whole(1 if self.copies is None else self.copies, "num_images_per_prompt", 1, inputs.MAX_BATCH)
         inputs.whole(self.callback_steps, "callback_steps", 1, MAX_STEPS)
         inputs.function(self.callback, "callback")
+        if not isinstance(self.cross_attention_kwargs, (dict, type(None))):
+            raise AmusedError(
+                f"cross_attention_kwargs is {quoted(self.cross_attention_kwargs)}; allowed are a dict, or None."
+            )
         crop = tuple(self.crop) if isinstance(self.crop, (list, tuple)) else ()
         if len(crop) != 2:
             raise AmusedError(f"micro_conditioning_crop_coord is {quoted(self.crop)}; allowed is a pair of numbers.")

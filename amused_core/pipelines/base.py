@@ -109,11 +109,15 @@ class AmusedBase(XformersSwitch, DiffusionPipeline):
             prompts = inputs.texts(prompt, name)
             text.warn_of_cuts(prompts)
             hidden, pooled = text.encode(prompts, device)
-        elif len(pooled) != len(hidden) or not len(pooled):
-            raise AmusedError(
-                f"{name}: there are {len(pooled)} pooled embeddings and {len(hidden)} hidden states; "
-                "there must be equally many, at least one."
-            )
+        else:
+            shapes = [tuple(inputs.dense(part, name).shape) for part in (pooled, hidden)]
+            if len(shapes[0]) != 2 or len(shapes[1]) != 3:
+                raise AmusedError(f"{name}: the embeddings have the shapes {shapes}; allowed are [B,P] and [B,L,D].")
+            if len(pooled) != len(hidden) or not len(pooled):
+                raise AmusedError(
+                    f"{name}: there are {len(pooled)} pooled embeddings and {len(hidden)} hidden states; "
+                    "there must be equally many, at least one."
+                )
         return TextEmbedding(hidden.to(device, dtype), pooled.to(device, dtype))
 
     def _predictor(

@@ -97,9 +97,19 @@ def function(value: Any, name: str) -> Any:
 
 def dense(value: Tensor, name: str) -> Tensor:
     """`value`, a tensor of plain numbers that are there."""
+    if not isinstance(value, Tensor):
+        raise AmusedError(f"{name} is {quoted(value)}; allowed are tensors.")
     odd = value.is_nested or value.layout is not torch.strided or value.is_meta or value.is_quantized
     if odd or value.is_complex():
         raise AmusedError(f"{name} is {quoted(value)} ({value.dtype}); allowed are dense tensors of real numbers.")
+    return value
+
+
+def token_grids(value: Tensor, name: str) -> Tensor:
+    """`value`, whole numbers [B,h,w], at least one."""
+    value = dense(value, name)
+    if value.ndim != 3 or not value.numel() or value.is_floating_point() or value.dtype is torch.bool:
+        raise AmusedError(f"{name} is {quoted(value)} ({value.dtype}); allowed are whole numbers [B,h,w], not empty.")
     return value
 
 
@@ -121,7 +131,7 @@ def nearest(side: int, factor: int) -> int:
 
 def check_images(images: Tensor, factor: int) -> None:
     """Raises `AmusedError` unless `images` is float [B,H,W,3] in 0..1 with sides that are multiples of `factor`."""
-    shape = tuple(images.shape)
+    shape = tuple(dense(images, "image").shape)
     if images.ndim != 4 or shape[-1] != 3:
         raise AmusedError(f"An image batch has the shape {shape}; it must be [B,H,W,3] (RGB).")
     if 0 in shape:

@@ -8,6 +8,7 @@ import torch
 from tests.comfy import graphs
 from tests.comfy.harness import GraphError
 
+END = {"cfg_interval_end": 1.0}
 TILED = {"temporal_size": 64, "temporal_overlap": 8}
 
 
@@ -82,6 +83,28 @@ def test_areas_outside_the_picture(comfy, x, y):
     outside = comfy.node("ConditioningSetAreaPercentage", conditioning=text, **area)
     both = comfy.node("ConditioningCombine", conditioning_1=text, conditioning_2=outside)
     refused(comfy, graphs.sample(comfy, loader, graphs.empty(comfy, loader), text, positive=both), "outside the image")
+
+
+def test_one_of_two_optional_widgets(comfy):
+    """As a graph in API format may have it: the other has its default."""
+    loader = graphs.load(comfy)
+    run = {"cfg_schedule": "interval", "cfg_interval_start": 0.25}
+    one, both = (graphs.sample(comfy, loader, graphs.empty(comfy, loader), **run, **more) for more in ({}, END))
+    assert torch.equal(*(latent["samples"] for latent in comfy.run(one, both)))
+
+
+@pytest.mark.parametrize("more", [{"width": -8}, {"height": 7}, {"batch_size": 0}, {"batch_size": 10**6}], ids=str)
+def test_linked_sizes(comfy, more):
+    """They pass by the widgets' limits."""
+    loader, (name, value) = graphs.load(comfy), next(iter(more.items()))
+    size = {"width": 32, "height": 32, "batch_size": 1, name: comfy.node("PrimitiveInt", value=value)}
+    refused(comfy, comfy.node("AmusedEmptyLatent", model=loader, **size), f"{name} is {value}; allowed are")
+
+
+def test_linked_feather(comfy):
+    image, wide = comfy.give(graphs.picture()), comfy.node("PrimitiveInt", value=10**6)
+    parts = {"original": image, "generated": image, "mask": comfy.give(torch.ones(1, 32, 32)), "feather": wide}
+    refused(comfy, comfy.node("AmusedInpaintComposite", **parts), "feather is 1000000; allowed are")
 
 
 def test_weights_that_give_no_numbers(comfy):

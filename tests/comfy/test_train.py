@@ -209,6 +209,8 @@ def test_parts_of_other_models_are_refused(comfy):
         comfy.run(train(comfy, loader, clip=comfy.give(object())))
     with pytest.raises(GraphError, match="connect the VAE of 'Load aMUSEd'"):
         comfy.run(train(comfy, loader, vae=comfy.give(object())))
+    with pytest.raises(GraphError, match="it comes from another text encoder"):
+        comfy.run(train(comfy, loader, clip=(graphs.load(comfy, "embedded"), 1)))
     with pytest.raises(GraphError, match="This VAE has 64 tokens of 8 pixels and the MODEL 64 of 4"):
         comfy.run(train(comfy, loader, vae=(other, 2)))
 

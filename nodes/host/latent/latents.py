@@ -12,9 +12,11 @@ from torch import Tensor
 from ....amused_core.errors import AmusedError
 from ....amused_core.images.composite import composite as blend
 from ....amused_core.images.masks import cells_to_mask, mask_to_cells
+from ....amused_core.settings import inputs
 from .. import guards
 from . import pictures
 
+MAX_FEATHER = 256  # pixels
 logger = logging.getLogger(__name__)
 
 
@@ -22,23 +24,15 @@ def empty(model: Any, width: int, height: int, batch_size: int) -> dict[str, Ten
     """A LATENT with every token masked; a side of 0 is the model's own.
 
     Raises:
-        AmusedError: a side is no multiple of the cell.
+        AmusedError: a side is no multiple of the cell, or there are too few or too many.
     """
     info = guards.amused_model(model).info
-    sides = []
-    for name, side, own in (
-        ("height", height, info.recommended.height),
-        ("width", width, info.recommended.width),
-    ):
-        side = side or own
-        if side % info.factor:
-            near = side // info.factor * info.factor
-            raise AmusedError(
-                f"{name} is {side}; for this model it must be a multiple of {info.factor}, such as "
-                f"{near or info.factor} or {near + info.factor}."
-            )
-        sides.append(side // info.factor)
-    samples = torch.zeros(batch_size, 1, *sides, device=comfy.model_management.intermediate_device())
+    own = info.recommended
+    # Linked values pass by the widgets' limits.
+    sides = (("height", height or own.height), ("width", width or own.width))
+    grid = [inputs.side(side, name, info.factor) // info.factor for name, side in sides]
+    batch_size = inputs.whole(batch_size, "batch_size", 1, inputs.MAX_BATCH)
+    samples = torch.zeros(batch_size, 1, *grid, device=comfy.model_management.intermediate_device())
     return {"samples": samples}
 
 
@@ -105,6 +99,7 @@ def composite(original: Tensor, generated: Tensor, mask: Tensor, pixels: int) ->
     Raises:
         AmusedError: the pictures differ in size, or the batches in length.
     """
+    pixels = inputs.whole(pixels, "feather", 0, MAX_FEATHER)
     original, generated = pictures.rgb(original), pictures.rgb(generated)
     if original.shape[1:] != generated.shape[1:]:
         sizes = " and ".join(f"{image.shape[2]}x{image.shape[1]}" for image in (original, generated))

@@ -28,6 +28,7 @@ from ....amused_core.sampling.step_generator import step_generator
 from .. import guards
 from ..latent.latent_format import tokens_to_codes
 from ..load.lora import stock_names
+from ..sample.checks import check_text
 from ..save import output
 from . import dataset
 
@@ -64,6 +65,7 @@ def train_lora(
     accelerator = make_accelerator(settings.precision, settings.accumulation, device.type == "cpu")
     examples = dataset.image_dataset(vae, image, text, model)
     table = {caption: dataset.embed(clip, caption) for caption in {*examples.captions, *prompts, ""}}
+    check_text(*table[""], config.encoder_hidden_size, config.cond_embed_dim)
     prior_examples = dataset.prior_dataset(model, clip, settings, info) if prompts else None
     weights = _weights(model)
     with torch.inference_mode(False), torch.enable_grad():

@@ -166,7 +166,12 @@ BAD_CONFIGS = [
 def test_a_config_that_describes_no_model(
     refused: Callable[..., None], edit: Callable[..., Path], file: str, key: str, value: Any
 ) -> None:
-    refused(edit(file, **{key: value}), key if file.startswith(("sched", "transf")) else file.split("/")[0])
+    path = edit(file, **{key: value})
+    refused(path, str(path), key if file.startswith(("sched", "transf")) else file.split("/")[0])
+
+
+def test_a_token_beyond_the_vocabulary(refused: Callable[..., None], edit: Callable[..., Path]) -> None:
+    refused(edit("tokenizer/vocab.json", **{"!": 600}), "tokenizer has 601 entries", "vocab_size is 514")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from safetensors.torch import load_file
 
 from amused_core.cli import main
 from amused_core.finetune.plan import LORA
+from amused_core.finetune.trainer import Trainer
 
 
 def train(*arguments: str | Path) -> int:
@@ -25,6 +28,26 @@ def test_command(folder: Path, png: Path, tmp_path: Path, capsys: pytest.Capture
     assert (tmp_path / "l" / "report.txt").read_text() == "1 used, 0 left out\n"
     assert train("lora", *options, tmp_path / "l", "--rank", "2", "--targets", "to_q", "to_out.0") == 0
     assert "(0 steps" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_waits_for_the_end_of_a_step(
+    folder: Path, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, ends = Trainer.step, []
+
+    def pressed(trainer: Trainer) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        loss = step(trainer)
+        ends.append(loss)
+        return loss
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Trainer, "step", pressed)
+    options = ("lora", png, "--caption", "a castle", "--model", folder, "--output", tmp_path / "l", "--steps", "9")
+    assert train(*options) == 130 and len(ends) == 1
+    assert "stopping after this step" in capsys.readouterr().err and (tmp_path / "l" / LORA).is_file()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,28 @@ def test_an_interrupt_keeps_what_was_learnt(run: MakeRun) -> None:
         assert file.metadata()["steps"] == "3"
 
 
+def test_an_interrupt_within_a_step_keeps_the_state_of_before(run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some weights are a step ahead of the others then."""
+    training = run(save_every=2)
+    trainer, step = training.trainer, training.trainer.optimizer.step
+
+    def interrupted() -> None:
+        step()
+        if len(trainer.losses) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.optimizer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.train()
+    again = run(save_every=2)
+    assert len(again.trainer.losses) == 2
+    again.train()
+    undisturbed = run("other")
+    undisturbed.train()
+    assert same(weights(again), weights(undisturbed))
+
+
 def test_kill_at_any_moment(run: MakeRun, folder: Path, png: Path, tmp_path: Path) -> None:
     """SIGKILL again and again: no file is ever broken, and the end is that of a run without a stop."""
     settings = preset("style", load_model(folder).checkpoint.transformer_config, steps=40, batch=2, rank=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from amused_core import AmusedError
 from amused_core.images.masks import cells_to_mask, feather, grow_cells, mask_to_cells
@@ -75,6 +76,24 @@ def test_feather_never_leaks(pixels: int) -> None:
     soft = feather(mask, pixels)
     assert soft.shape == mask.shape and (soft[mask == 0] == 0).all()
     assert soft.min() >= 0 and soft.max() <= 1
+
+
+@pytest.mark.parametrize("pixels", [1, 4, 9])
+def test_feather_is_that_of_square_windows(pixels: int) -> None:
+    """Which take minutes where they are wide."""
+    mask = (torch.rand(2, 24, 40, generator=torch.Generator().manual_seed(pixels)) > 0.01).float()
+    padded = F.pad(mask[:, None], [2 * pixels] * 4, mode="replicate")
+    shrunk = -F.max_pool2d(-padded, 2 * pixels + 1, stride=1)
+    assert torch.equal(feather(mask, pixels), F.avg_pool2d(shrunk, 2 * pixels + 1, stride=1)[:, 0])
+    assert torch.equal(feather(torch.ones(1, 7, 32), 256), torch.ones(1, 7, 32))
+
+
+@pytest.mark.parametrize("count", [8, 100, 10**18])
+def test_growing_without_end(count: int) -> None:
+    cells = torch.zeros(2, 4, 8, dtype=torch.bool)
+    cells[0, 3, 7] = True
+    assert grow_cells(cells, count).flatten(1).all(1).tolist() == [True, False]
+    assert grow_cells(~cells, -count).flatten(1).any(1).tolist() == [False, True]
 
 
 def test_feather_rises_to_one_inside() -> None:

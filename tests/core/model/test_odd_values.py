@@ -3,84 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from amused_core import AmusedError, AmusedModel, load_model
+from amused_core import AmusedError, AmusedModel, insight, load_model
 from amused_core.errors import QUOTED, quoted
+from amused_core.finetune.presets import preset
+from amused_core.finetune.settings import SETTING_NAMES
 from amused_core.pipelines import AmusedPipeline
+from tests.odd import ODD, NoRepr
 
-
-class NoRepr:
-    """Says nothing of itself, not even what it is."""
-
-    def __repr__(self) -> str:
-        raise RuntimeError("no")
-
-
-class Rude:
-    """Neither true nor false, and equal to nothing."""
-
-    def __bool__(self) -> bool:
-        raise RuntimeError("neither")
-
-    def __eq__(self, other: object) -> bool:
-        raise RuntimeError("no")
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-ODD: dict[str, Any] = {
-    "array of two": np.array([1, 2]),
-    "array of truths": np.array([True, False]),
-    "array without dimensions": np.array(1),
-    "array of texts": np.array(["a", "b"]),
-    "empty array": np.zeros((0,)),
-    "tensor of two": torch.ones(2),
-    "tensor of one": torch.tensor(1),
-    "meta tensor": torch.ones(1, 32, 32, 3, device="meta"),
-    "sparse tensor": torch.eye(32).to_sparse(),
-    "quantized tensor": torch.quantize_per_tensor(torch.ones(32, 32, 3), 1.0, 0, torch.quint8),
-    "complex tensor": torch.ones(32, 32, 3, dtype=torch.complex64),
-    "nested tensor": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
-    "huge number": 10**5000,
-    "huge negative number": -(10**5000),
-    "list of a huge number": [10**5000],
-    "huge range": range(10**12),
-    "long list": ["a"] * 5000,
-    "ragged list": [[1, 2], [3]],
-    "span of time": np.timedelta64(1, "s"),
-    "NaN": float("nan"),
-    "infinite": np.float32("inf"),
-    "complex": 1j,
-    "decimal": Decimal(1),
-    "fraction": Fraction(1, 2),
-    "bytes": b"a cat",
-    "long text": "x" * 10_000,
-    "lines": "a\nb",
-    "NUL": "a\0b",
-    "surrogate": "\ud800",
-    "empty text": "",
-    "None": None,
-    "dict": {"a": 1},
-    "set": {1, 2},
-    "class": int,
-    "function": len,
-    "object": object(),
-    "no repr": NoRepr(),
-    "rude": Rude(),
-    "list of rude": [Rude()],
-    "La": Image.new("La", (32, 32)),
-    "PIL without pixels": Image.new("RGB", (0, 0)),
-    "path": Path("a"),
-}
 ARGUMENTS = (
     "prompt", "negative_prompt", "image", "mask", "strength", "steps", "cfg", "temperature", "schedule", "seed",
     "seeding", "batch_size", "width", "height", "on_step", "fast", "on_attention", "reuse", "keep_original",
@@ -142,6 +78,43 @@ def test_pipelines(folder: Path, value: Any) -> None:
         if name != "callback" or not callable(value):
             given = {"prompt": "a cat", "num_inference_steps": 1, name: value}
             sentence(lambda given=given: pipe(**given))
+
+
+@odd_values
+def test_tokens_and_images(model: AmusedModel, picture: torch.Tensor, value: Any) -> None:
+    tokens = model.vq.encode(picture)
+    sentence(lambda: model.vq.encode(value))
+    sentence(lambda: model.vq.decode(value))
+    for given in ({"tokens": value}, {"pictures": value}, {"ids": value}):
+        sentence(lambda given=given: insight.token_grid(**{"tokens": tokens, "pictures": picture, **given}))
+
+
+@odd_values
+def test_traces(model: AmusedModel, value: Any) -> None:
+    _, run = insight.trace(model, **GOOD)
+    sentence(lambda: insight.frames(run, model.vq.decode, value))
+    sentence(lambda: insight.read_trace(run, value))
+    sentence(lambda: insight.read_trace(run, "entropy", value))
+    sentence(lambda: insight.read_word(run, value))
+    sentence(lambda: insight.read_word(run, "cat", value))
+
+
+@odd_values
+def test_saving_and_presets(model: AmusedModel, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sentence(lambda: model.save(value))
+    sentence(lambda: preset(value, model.checkpoint.transformer_config))
+    for name in SETTING_NAMES:
+        sentence(lambda name=name: preset("style", model.checkpoint.transformer_config, **{name: value}))
+
+
+@odd_values
+def test_embeddings_and_lists_of_images(folder: Path, model: AmusedModel, value: Any) -> None:
+    pipe = AmusedPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    negative = {"negative_prompt_embeds": value, "negative_encoder_hidden_states": value}
+    sentence(lambda: pipe("a cat", num_inference_steps=1, **negative))
+    sentence(lambda: model.generate(**GOOD, image=[np.array([1, 2]), value]))
 
 
 def test_what_is_no_function_is_refused_before_the_first_step(model: AmusedModel) -> None:
