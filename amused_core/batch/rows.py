@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from ..errors import AmusedError, quoted
+from ..errors import AmusedError, one_line, quoted
 from .columns import cell
 from .store import open_url
 
@@ -49,7 +49,7 @@ def read_rows(url: str) -> Iterator[Row]:
             for number, (place, columns, error) in enumerate(READERS[ending](file)):
                 yield make_row(number, place, columns, error)
         except OSError as error:
-            raise AmusedError(f"{url!r} cannot be read: {error}") from error
+            raise AmusedError(f"{url!r} cannot be read: {one_line(error)}.") from error
 
 
 def text_rows(text: str) -> Iterator[Row]:
@@ -148,7 +148,7 @@ def _parquet(file: BinaryIO) -> Iterator[Found]:
                 yield f"row {place}", columns, None
             first += len(batch)
     except arrow.lib.ArrowException as error:
-        raise AmusedError(f"The rows cannot be read as Parquet: {error}") from error
+        raise AmusedError(f"The rows cannot be read as Parquet: {one_line(error)}.") from error
 
 
 READERS: dict[str, Callable[[BinaryIO], Iterator[Found]]] = {

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import AmusedError
+from ..errors import AmusedError, one_line
 from ..files.writing import beside
 from .extra import fsspec
 
@@ -51,7 +51,9 @@ class Store:
     @contextmanager
     def reading(self, name: str) -> Iterator[BinaryIO]:
         """A file, open for reading."""
-        with self._failing(name, "read"), self.files.open(self._path(name), "rb") as file:
+        with self._failing(name, "read"):
+            file = self.files.open(self._path(name), "rb")
+        with file:  # What fails in here may be the file that is written meanwhile.
             yield file
 
     def exists(self, name: str) -> bool:
@@ -89,7 +91,7 @@ class Store:
         try:
             yield
         except OSError as error:
-            raise AmusedError(f"{self._path(name)!r} cannot be {verb}: {error}") from error
+            raise AmusedError(f"{self._path(name)!r} cannot be {verb}: {one_line(error)}.") from error
 
 
 @contextmanager
@@ -105,7 +107,7 @@ def open_url(url: str) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise AmusedError(f"No file at {url!r}.") from None
     except OSError as error:
-        raise AmusedError(f"{url!r} cannot be read: {error}") from error
+        raise AmusedError(f"{url!r} cannot be read: {one_line(error)}.") from error
     with file:
         yield file
 
@@ -126,7 +128,7 @@ def _reach(url: str) -> tuple[Any, str]:
     try:
         return fsspec().core.url_to_fs(url)
     except (ValueError, ImportError, OSError) as error:
-        raise AmusedError(f"{url!r} cannot be reached: {error}") from error
+        raise AmusedError(f"{url!r} cannot be reached: {one_line(error)}.") from error
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

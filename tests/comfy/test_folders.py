@@ -45,7 +45,7 @@ def names(comfy):
     folders, tokens, lora = (
         comfy.module(f"nodes.host.{name}") for name in ("load.folders", "save.tokens", "load.lora")
     )
-    return [folders.model_names(), tokens.names(), lora.names()]
+    return [folders.model_names(), tokens.files.names(), lora.names()]
 
 
 def lost(folder, name, ending):

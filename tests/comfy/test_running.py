@@ -14,8 +14,8 @@ from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import ANY, STORE, GraphError
 
-# Nodes that do not fit into a graph of lists: they write weights, or run for long.
-APART = {"AmusedSaveModel"}
+# Nodes that do not fit into a graph of lists: they write weights or folders, run for long, or start lists themselves.
+APART = {"AmusedSaveModel", "AmusedBatch", "AmusedRows"}
 
 
 class Spread:
