@@ -182,7 +182,7 @@ def test_sigmas_of_another_model(comfy):
 
 @pytest.mark.parametrize("size", [30, 33, 2])
 def test_size_that_cells_do_not_fill(comfy, size):
-    fails(comfy, graphs.empty(comfy, graphs.load(comfy), width=size, height=32), f"width is {size}", "multiple of 4")
+    fails(comfy, graphs.empty(comfy, graphs.load(comfy), width=size, height=32), f"width is {size}", "multiples of 4")
 
 
 @pytest.mark.parametrize(
