@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from amused_core import load_model
-from amused_core import model as facade
+from amused_core.model import placement
 from tests.tiny import write_tiny_checkpoint
 
 
@@ -41,8 +41,8 @@ def test_auto(
     want: torch.dtype,
 ) -> None:
     """bf16 only for large models stored in halves, where the trial says so; fp32 weights stay exact."""
-    monkeypatch.setattr(facade, "LARGE", 1 if large else 10**12)
-    monkeypatch.setattr(facade, "bf16_pays", lambda: pays)
+    monkeypatch.setattr(placement, "LARGE", 1 if large else 10**12)
+    monkeypatch.setattr(placement, "bf16_pays", lambda: pays)
     model = load_model(request.getfixturevalue(stored), device="cpu")
     assert next(model.transformer.parameters()).dtype == want
     assert next(model.text.module.parameters()).dtype == want
