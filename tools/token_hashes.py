@@ -43,11 +43,13 @@ def hashes(server: ComfyServer, names: list[str]) -> dict[str, str]:
     for name in names:
         folder = server.files / "output" / "tokens"
         server.run(with_tokens(json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))), timeout=1800)
-        for path in sorted(folder.iterdir(), key=lambda path: int(path.name.partition("_")[0])):
+        # A node that runs for each item of a list saves several; *aMUSEd batch* hands on images alone.
+        for path in sorted(
+            folder.glob("*.npy"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.stem)]
+        ):
             tokens = np.load(path)
             shape = "x".join(map(str, tokens.shape))
-            node = path.name.partition("_")[0]
-            found[f"{name} {node}"] = f"{hashlib.sha256(tokens.tobytes()).hexdigest()[:12]} {shape}"
+            found[f"{name} {path.stem}"] = f"{hashlib.sha256(tokens.tobytes()).hexdigest()[:12]} {shape}"
             path.unlink()
     return found
 
