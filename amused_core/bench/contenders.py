@@ -11,21 +11,10 @@ from torch import Tensor
 from ..checkpoint import Checkpoint
 from ..model import AmusedModel
 from ..model.loading import build_text, build_transformer, build_vq
-from ..model.reference import diffusers_pipeline
+from ..model.reference import DIFFUSERS_SETTINGS, diffusers_pipeline
 from ..networks.attention import choose_attention
 from ..sampling.loop import Predict
 from .laps import Laps
-
-# What diffusers has, whatever the checkpoint recommends.
-PLAIN = {
-    "sampling_temperature": 1.0,
-    "sampling_temperature_end": 0.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "order": "confidence",
-    "revision": 0.0,
-    "cfg_rescale": 0.0,
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,12 @@ class Pack:
     def draw(self, workload: Workload, laps: Laps) -> Output:
         """Draws `workload`, its parts timed by `laps`."""
         model = self.model
-        settings = {"cfg": workload.cfg, "temperature": workload.temperature, "schedule": self._schedule, **PLAIN}
+        settings = {
+            "cfg": workload.cfg,
+            "temperature": workload.temperature,
+            "schedule": self._schedule,
+            **DIFFUSERS_SETTINGS,
+        }
         if self._mode != "fast":
             settings |= {"steps": workload.steps, "cfg_schedule": "constant", "int8": self._mode == "int8"}
         with (

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checkpoint import Checkpoint
 from ..model import AmusedModel
 from ..model.loading import build_text, build_transformer, build_vq
-from ..model.reference import diffusers_pipeline
+from ..model.reference import DIFFUSERS_SETTINGS, diffusers_pipeline
 from ..networks.attention import choose_attention
 from .weights import shared_checkpoint
 
@@ -125,8 +125,8 @@ def _sides(plan: DevicePlan, checkpoint: Checkpoint, dtype: torch.dtype, batch: 
     yield from _diffusers_sides(plan, checkpoint, dtype, batch)
     best, model = checkpoint.recommended, _model(checkpoint, dtype, plan.device)
     common = {"negative_prompt": _NEGATIVE, "batch_size": batch, "width": best.width, "height": best.height}
-    common |= {"cfg": best.cfg, "temperature": best.temperature, "schedule": best.schedule, "order": "confidence"}
-    common |= {"sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0, "reuse": False}
+    common |= {"cfg": best.cfg, "temperature": best.temperature, "schedule": best.schedule}
+    common |= {**DIFFUSERS_SETTINGS, "reuse": False}
     exact = {"steps": plan.steps, "seeding": "diffusers", "cfg_schedule": "constant"}
     yield "pack", lambda seed: model.generate(_PROMPT, seed=seed, **common, **exact).tokens
     yield "pack, fast", lambda seed: model.generate(_PROMPT, seed=seed, **common, fast=True).tokens

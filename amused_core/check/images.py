@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..model import AmusedModel
-from ..model.reference import diffusers_pipeline
+from ..model.reference import DIFFUSERS_SETTINGS, diffusers_pipeline
 from .configs import published_name
 from .findings import Finding
 from .weights import dtype_names
@@ -84,7 +84,7 @@ def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
 def reference_finding(checkpoint: Checkpoint, model: AmusedModel, dtype: torch.dtype) -> Finding:
     """Draws with the recommended settings here and in diffusers, on the same weights, and compares the tokens."""
     settings = model.request(prompt=PROMPT, settings=_PLAIN).settings
-    ours = model.generate(PROMPT, seeding="diffusers", **_PLAIN, cfg_schedule="constant", schedule=settings.schedule)
+    ours = model.generate(PROMPT, seeding="diffusers", **_PLAIN, schedule=settings.schedule)
     theirs = _diffusers_tokens(checkpoint, dtype, settings.steps, settings.cfg, settings.temperature)
     same = int((ours.tokens == theirs).sum())
     name = f"diffusers' tokens, {settings.steps} steps, guidance {settings.cfg:g}"
@@ -108,4 +108,4 @@ def _diffusers_tokens(
 
 
 # Draw codes from the model's own probabilities, whatever the checkpoint recommends.
-_PLAIN = {"sampling_temperature": 1.0, "top_k": 0, "top_p": 1.0, "order": "confidence"}
+_PLAIN = {"cfg_schedule": "constant", **DIFFUSERS_SETTINGS}

@@ -12,19 +12,11 @@ from torch import Generator
 
 from ..errors import AmusedError
 from ..model import AmusedModel
+from ..model.reference import DIFFUSERS_SETTINGS
 from .generation import GeneratedImages, ProgressCallback, counted
 from .targets import decode_tokens
 
-_DEFAULTS: dict[str, Any] = {
-    "cfg_schedule": "constant",
-    "cfg_rescale": 0.0,
-    "sampling_temperature": 1.0,
-    "sampling_temperature_end": 0.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "order": "confidence",
-    "revision": 0.0,
-}
+_DEFAULTS = {"cfg_schedule": "constant", **DIFFUSERS_SETTINGS}
 
 
 def load_reference(path: Path) -> Any:

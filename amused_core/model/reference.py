@@ -10,6 +10,17 @@ from torch import nn
 from ..checkpoint import Checkpoint
 from .loading import build_text, load_state
 
+# What diffusers has no setting for, as it does it, whatever a checkpoint recommends.
+DIFFUSERS_SETTINGS: dict[str, Any] = {
+    "sampling_temperature": 1.0,
+    "sampling_temperature_end": 0.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "order": "confidence",
+    "revision": 0.0,
+    "cfg_rescale": 0.0,
+}
+
 
 def diffusers_pipeline(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     """diffusers' `AmusedPipeline` on the CPU, without a progress bar, all of it in `dtype`, as it loads there."""
