@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..amused_core.batch.pictures import Expansion
 from .host.batch import job, rows
 from .host.load.input_files import NONE
-from .settings import settings_of, widgets
+from .settings import DRAW, LATER, settings_of, widgets
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 SIDE = {"default": 0, "min": 0, "max": 4096, "step": 8}
@@ -59,9 +59,7 @@ class AmusedBatch(io.ComfyNode):
                     "height", **SIDE, tooltip="For rows without one: height in pixels. 0: the model's native height."
                 ),
                 *widgets("steps", "cfg", "schedule", "temperature"),
-                *widgets(
-                    "sampling_temperature", "top_k", "top_p", "cfg_schedule", "cfg_interval", "order", optional=True
-                ),
+                *widgets(*DRAW, "cfg_schedule", "cfg_interval", *LATER, optional=True),
             ],
             outputs=[
                 io.Image.Output(tooltip="The last images, at most 16, of the size of the very last."),

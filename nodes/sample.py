@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.sample import sampler, scheduler
-from .settings import settings_of, widgets
+from .settings import DRAW, LATER, settings_of, widgets
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 SEEDINGS = ["per_image", "diffusers"]
@@ -19,9 +19,6 @@ SEEDING_TIP = (
 DENOISE_TIP = (
     "How much to regenerate: 1 everything (with a mask, everything inside it), 0.5 keeps the rough layout, 0 nothing."
 )
-# How codes are drawn; graphs saved without these widgets keep the defaults.
-DRAW = ("sampling_temperature", "top_k", "top_p")
-LATER = ("order", "sampling_temperature_end", "revision", "cfg_rescale", "entropy_bound")
 
 
 class AmusedSampler(io.ComfyNode):

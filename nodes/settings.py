@@ -13,6 +13,10 @@ from ..amused_core.settings import HELP, VALUES, SamplingSettings
 from ..amused_core.settings.values import Choice, Interval, Number, NumberPair, Whole
 
 AUTO = "auto"
+# How codes are drawn; graphs saved without these widgets keep the defaults.
+DRAW = ("sampling_temperature", "top_k", "top_p")
+# Later additions, in the order in which nodes append them.
+LATER = ("order", "sampling_temperature_end", "revision", "cfg_rescale", "entropy_bound")
 # What the widgets show, where it is not what the setting itself says: ranges of a mouse, not of the model.
 WIDGETS: dict[str, dict[str, Any]] = {
     "cfg": {"default": 0.0, "step": 0.1, "round": 0.01},

@@ -81,7 +81,7 @@ def _add_output(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """`amused batch`: draws the pictures of a table; 3 where some could not be drawn."""
+    """`amused batch`: generates the images of a table; 3 where some could not be generated."""
     from functools import partial
 
     from ..sampling.randomness import MAX_SEED
@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def decode(options: argparse.Namespace) -> int:
-    """`amused decode`: draws the pictures of tokens; 3 where some could not be drawn."""
+    """`amused decode`: decodes tokens to images; 3 where some could not be decoded."""
     from .decoding import DecodingBackend, TokenSource
     from .store import absolute
 

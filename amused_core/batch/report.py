@@ -31,21 +31,21 @@ def show_run(job: Job, work: Callable[[OnProgress], Summary]) -> int:
 
         summary = work(on_progress)
     print(
-        f"{job.out}/{summary.results}: {summary.total - summary.errors} pictures, {summary.drawn} of them now "
+        f"{job.out}/{summary.results}: {summary.total - summary.errors} images, {summary.drawn} of them now "
         f"({summary.seconds:.1f} s)"
     )
     if summary.errors:
-        print(f"amused: {summary.errors} could not be drawn; errors.jsonl says why.", file=sys.stderr)
+        print(f"amused: {summary.errors} could not be generated; errors.jsonl says why.", file=sys.stderr)
     return INCOMPLETE if summary.errors else 0
 
 
 def show_estimate(job: Job, backend: Backend) -> int:
     """Says what a job will take."""
     found = estimate(job, backend)
-    print(f"rows: {found.rows}, pictures: {found.pictures}, to draw here: {found.missing} in {found.batches} batches")
+    print(f"rows: {found.rows}, images: {found.pictures}, to generate here: {found.missing} in {found.batches} batches")
     print(f"time: about {_duration(found.seconds)}, disk: about {found.bytes / 1e6:.1f} MB")
     if found.errors:
-        print(f"amused: {found.errors} cannot be drawn, first {found.first_error}", file=sys.stderr)
+        print(f"amused: {found.errors} cannot be generated, first {found.first_error}", file=sys.stderr)
     return INCOMPLETE if found.errors else 0
 
 
@@ -56,7 +56,7 @@ def _duration(seconds: float) -> str:
 
 
 class _Bar:
-    """tqdm's bar: pictures a second and time left, of what this run draws."""
+    """tqdm's bar: images a second and time left, of what this run draws."""
 
     def __enter__(self) -> _Bar:
         self._bar: Any = None
@@ -69,7 +69,7 @@ class _Bar:
     def show(self, progress: Progress) -> None:
         """Moves the bar to where the run is."""
         if self._bar is None:
-            self._bar = progress_bar(total=progress.total, unit=" pictures", file=sys.stderr, dynamic_ncols=True)
+            self._bar = progress_bar(total=progress.total, unit=" images", file=sys.stderr, dynamic_ncols=True)
         # What earlier runs did would make this one look faster.
         self._bar.initial = progress.done - progress.drawn
         if progress.errors:

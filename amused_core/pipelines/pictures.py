@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import AmusedError
 from ..images import pixels
 from ..images.modes import grey
+from ..settings.inputs import dense
 
 
 def images(value: Any, factor: int) -> Tensor:
@@ -41,7 +42,7 @@ def cells(value: Any, size: tuple[int, int], factor: int) -> Tensor:
 def _channels_last(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
-    if value.ndim not in (3, 4) or value.shape[-3] != 3:
+    if dense(value, "image").ndim not in (3, 4) or value.shape[-3] != 3:
         raise AmusedError(f"The image tensor has the shape {tuple(value.shape)}; it must be [B,3,H,W] or [3,H,W].")
     return value.movedim(-3, -1)
 
@@ -52,7 +53,7 @@ def _planes(value: Any) -> Tensor:
         return torch.from_numpy(np.array(grey(value))).float()[None] / 255
     if not isinstance(value, (Tensor, np.ndarray)):
         raise AmusedError(f"mask_image is a {type(value).__name__}; allowed are PIL images, arrays and tensors.")
-    plane = value if isinstance(value, Tensor) else pixels.from_numpy(value, "mask_image")
+    plane = dense(value, "mask_image") if isinstance(value, Tensor) else pixels.from_numpy(value, "mask_image")
     # A channel of one comes second in tensors and last in arrays.
     channel = 1 if isinstance(value, Tensor) and plane.ndim == 4 else -1 if isinstance(value, np.ndarray) else None
     if channel is not None and plane.ndim in (3, 4) and plane.shape[channel] == 1:

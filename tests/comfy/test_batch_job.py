@@ -145,7 +145,7 @@ def test_bad_rows_stop_nothing_and_are_tried_again(comfy, rows, caplog):
     errors = [json.loads(line) for line in (folder(comfy) / "errors.jsonl").read_text().splitlines()]
     assert [error["row"] for error in errors] == [1, 2, 3, 4, 5]
     assert all("picture" in error["error"] and "not there" in error["error"] for error in (*errors[:2], errors[3]))
-    assert len(files(folder(comfy))) == 2 and "5 could not be drawn" in caplog.text and "line 2" in caplog.text
+    assert len(files(folder(comfy))) == 2 and "5 could not be generated" in caplog.text and "line 2" in caplog.text
     shutil.copy(rows.parent / "start.png", rows.parent / "later.png")
     comfy.run(batch(comfy, graphs.load(comfy)))
     assert len(files(folder(comfy))) == 3 and not folder(comfy, 2).exists()

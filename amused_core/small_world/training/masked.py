@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +23,10 @@ from ..scenes.layout import Scene
 from ..scenes.splits import random_scene
 from ..scenes.things import THINGS
 from .curriculum import Curriculum
+from .gradients import Batch, Networks, Objective
 from .networks import ModelConfig, build_text_encoder, build_transformer, parameter_groups
-from .objective import ALL_SHARE, PAIR_ALL_SHARE, code_weights, masked_loss, sample_masks
+from .objective import ALL_SHARE, PAIR_ALL_SHARE, code_weights, sample_masks
+from .probe import ThingProbe, things_in_cells
 from .progress import TrainingLog, parse_options, train
 from .text_encoder import PaddingLoss, ordered_things
 from .tokenizer import MAX_LENGTH, build_tokenizer
@@ -34,7 +35,7 @@ from .tokens import SceneTokens
 LEARNING_RATE = 1e-3
 _WARM_UP = 50
 _EMA_DECAY = 0.998
-_READING_WEIGHT = 0.2
+_PROBE_SCALE = 3.0  # of the learning rate
 _USUAL_MICRO = (128.0, 128.0, 0.0, 0.0, 6.0)  # width, height, crop (2), aesthetic score: what a 128x128 picture gets
 
 
@@ -52,20 +53,6 @@ def _sharing_copy(module: nn.Module) -> nn.Module:
     return twin
 
 
-class Batch(NamedTuple):
-    """Caption ids `[B, L]`, micro-conditioning `[B, 5]`, masked and right tokens `[B, h, w]`, `ordered_things`."""
-
-    ids: Tensor
-    micro: Tensor
-    masked: Tensor
-    target: Tensor
-    order: Tensor
-
-    def split(self, parts: int) -> list[Batch]:
-        """The batch in `parts` pieces."""
-        return [Batch(*pieces) for pieces in zip(*(tensor.chunk(parts) for tensor in self), strict=True)]
-
-
 class Example(NamedTuple):
     """One picture to train on: its scene, its caption, how often it is wholly masked (0..1), and whether the caption
     names its things."""
@@ -76,38 +63,12 @@ class Example(NamedTuple):
     clear: bool = True
 
 
-@dataclass(frozen=True)
-class Objective:
-    """The loss on a batch: weights of the codes `[K]`, the padding's target and the id that pads, and the precision."""
-
-    weights: Tensor
-    padding_loss: PaddingLoss | None
-    end: int
-    bf16: bool
-
-    def backward(self, models: tuple[nn.Module, nn.Module], batch: Batch) -> tuple[float, float, list[float]]:
-        """Fresh gradients of U-ViT and text encoder on one batch; text goes in as aMUSEd's pipeline puts it in.
-
-        Returns the loss, the accuracy, and the loss of every picture.
-        """
-        transformer, text = models
-        for module in models:
-            module.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            output = text(batch.ids, output_hidden_states=True)
-            hidden = output.hidden_states[-2]
-            logits = transformer(batch.masked, hidden, output.text_embeds, batch.micro)
-        loss, each, accuracy = masked_loss(logits, batch.target, batch.masked != batch.target, self.weights)
-        reading = self.padding_loss(hidden, batch.ids, self.end, batch.order)[0] if self.padding_loss else 0.0
-        (loss + _READING_WEIGHT * reading).backward()
-        return float(loss.detach()), accuracy, each.tolist()
-
-
 class MaskedTrainer:
     """The state of one run.
 
     `workers` threads share each batch (`batch` is for all of them): faster than torch's own threads, which wait for
     each other in every layer. `bf16` multiplies in bfloat16, which pays on CPUs with AVX512-BF16 or AMX.
+    `probe_layers`: how many layers of the trunk a `ThingProbe` is on; 0 for none.
     """
 
     learning_rate = LEARNING_RATE
@@ -121,6 +82,7 @@ class MaskedTrainer:
         seed: int = 0,
         workers: int = 1,
         bf16: bool = False,
+        probe_layers: int = 0,
     ) -> None:
         self.tokens, self.config, self.batch, self.seed, self.bf16 = tokens, config, batch, seed, bf16
         self.tokenizer = build_tokenizer(words())
@@ -133,8 +95,12 @@ class MaskedTrainer:
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
         self.curriculum = Curriculum(len(THINGS), seed)
         self.rarity = self._rarity(config.transformer["codebook_size"])
-        models = (self.transformer, self.text_encoder)
-        self.copies = [models, *(tuple(map(_sharing_copy, models)) for _ in range(workers - 1))]
+        layers = min(probe_layers, config.transformer["num_hidden_layers"])
+        self.probe = ThingProbe(len(THINGS), config.transformer["hidden_size"], layers) if layers else None
+        if self.probe:
+            self.optimizer.add_param_group({"params": list(self.probe.parameters()), "scale": _PROBE_SCALE})
+        networks = Networks(self.transformer, self.text_encoder, self.probe)
+        self.copies = [networks, *(Networks(*map(_sharing_copy, networks.modules())) for _ in range(workers - 1))]
         self.padding_loss: PaddingLoss | None = None
         self.workers, self.pool = workers, ThreadPoolExecutor(workers)
         self.step_count, self.seen, self.seconds = 0, 0, 0.0
@@ -198,15 +164,15 @@ class MaskedTrainer:
         micro[odd] = (torch.rand((int(odd.sum()), 5), generator=generator) * limits).round()
         ids = self.tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
         order = torch.tensor([ordered_things(example.scene) if example.clear else [-1, -1] for example in examples])
-        return Batch(ids.input_ids, micro, target.masked_fill(mask, self.config.mask_id), target, order)
+        things = torch.stack([things_in_cells(scene) for scene in scenes])
+        return Batch(ids.input_ids, micro, target.masked_fill(mask, self.config.mask_id), target, order, things)
 
     def _update(self, factor: float) -> None:
+        total = self.copies[0].gradients()
         for other in self.copies[1:]:
-            gradients = [p.grad for module in other for p in module.parameters() if p.grad is not None]
-            total = [p.grad for module in self.copies[0] for p in module.parameters() if p.grad is not None]
-            torch._foreach_add_(total, gradients)
+            torch._foreach_add_(total, other.gradients())
         if self.workers > 1:
-            torch._foreach_div_([p.grad for p in self.parameters if p.grad is not None], self.workers)
+            torch._foreach_div_(total, self.workers)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * factor * group["scale"]
@@ -231,9 +197,12 @@ class MaskedTrainer:
             for parameter, average in zip(self.parameters, self.ema, strict=True):
                 parameter.copy_(average)
 
+    def _saved(self) -> dict[str, nn.Module]:
+        return {name: module for name, module in self.copies[0]._asdict().items() if module is not None}
+
     def save(self, path: Path) -> None:
         """Write everything that the run needs to go on."""
-        tensors = training_state.module_tensors(transformer=self.transformer, text_encoder=self.text_encoder)
+        tensors = training_state.module_tensors(**self._saved())
         tensors |= training_state.optimizer_state(self.optimizer)[0]
         tensors |= training_state.add_prefix("ema", self.ema)
         tensors["curriculum.losses"] = self.curriculum.losses
@@ -243,7 +212,7 @@ class MaskedTrainer:
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""
         tensors, meta = training_state.load_state(path)
-        training_state.load_modules(tensors, transformer=self.transformer, text_encoder=self.text_encoder)
+        training_state.load_modules(tensors, **self._saved())
         training_state.restore_optimizer(self.optimizer, tensors)
         self.ema = [tensors[f"ema.{index}"] for index in range(len(self.ema))]
         self.step_count, self.seen = meta["step"], meta["seen"]

@@ -1,8 +1,9 @@
 """Teach a trained model vague prompts: go on from its weights with captions that have several right answers.
 
-Half of the examples stay those of `masked`. The other half are vague captions (`scenes/vague.py`), each with one of its
-right answers, drawn anew every time: the model learns that all of them are equally likely. Vocabulary, VQ-GAN and the
-tokens of the scenes stay the same.
+A sixth of the examples stay those of `masked`. The others are vague captions (`scenes/vague.py`), each with one of its
+right answers, drawn anew every time: the model learns that all of them are equally likely. To go on with one of them,
+it has to name a thing from some of its tokens, which nothing asked for before: `probe.py` teaches it, for few things
+first. Vocabulary, VQ-GAN and the tokens of the scenes stay the same.
 
 python -m amused_core.small_world.training.vague --run RUN --model FOLDER [--minutes 60 | --steps N]     start or go on
 
@@ -24,17 +25,24 @@ from torch import Generator, Tensor, nn
 from ...files.training_state import load_modules, load_state, module_tensors, save_state
 from ...sampling.step_generator import step_generator
 from ..scenes.captions import caption, plain_caption
+from ..scenes.layout import Scene
+from ..scenes.things import THINGS
 from ..scenes.vague import vague_caption
+from .curriculum import things_in_play
 from .masked import Example, MaskedTrainer, learning_rate_factor
 from .objective import ALL_SHARE, PAIR_ALL_SHARE
 from .progress import TrainingLog, parse_options, train
 from .text_encoder import tokenize
 from .tokens import SceneTokens
 
-LEARNING_RATE = 5e-4
-_HOLD = 0.4
-_VAGUE_SHARE, _VAGUE_ALL_SHARE = 0.5, 0.25
+LEARNING_RATE = 1e-3
+_HOLD = 0.7
+_VAGUE_SHARE = 5 / 6
+_OPEN_SHARE = 0.8  # of the vague captions that name every thing, how many are passed over for one that does not
+_WHOLE = (0.08, 0.25)  # how often a picture is wholly masked, which teaches how to begin, and in the last third
 _NOISE = 0.4
+_PROBE_LAYERS = 2
+_TRIES = 20  # answers drawn for a caption before another is taken: early on, few are in play
 
 
 class KeptText(nn.Module):
@@ -60,6 +68,9 @@ class VagueTrainer(MaskedTrainer):
 
     learning_rate = LEARNING_RATE
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options, probe_layers=_PROBE_LAYERS)
+
     def start_from(self, folder: Path) -> None:
         """Take the weights; the averaged ones begin with them."""
         self.transformer.load_state_dict(load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors"))
@@ -80,7 +91,7 @@ class VagueTrainer(MaskedTrainer):
         return learning_rate_factor(self.step_count, progress, _HOLD)
 
     def draw(self, progress: float, generator: Generator) -> list[Example]:
-        """Half of the batch from the curriculum as it is at the end of `masked`, half with vague captions."""
+        """A part of the batch from the curriculum as it is at the end of `masked`, the rest with vague captions."""
         vague = round(self.batch * _VAGUE_SHARE)
         scenes = self.curriculum.draw(self.batch - vague, 1_000_000, 1.0, generator)
         examples = [
@@ -88,9 +99,24 @@ class VagueTrainer(MaskedTrainer):
             for scene in scenes
         ]
         for _ in range(vague):
-            text, answers = vague_caption(generator, _NOISE)
-            examples.append(Example(answers.draw(generator), text, _VAGUE_ALL_SHARE, clear=False))
+            text, scene = self.draw_vague(generator)
+            examples.append(Example(scene, text, _WHOLE[progress > _HOLD], clear=False))
         return [examples[i] for i in torch.randperm(len(examples), generator=generator)]
+
+    def draw_vague(self, generator: Generator) -> tuple[str, Scene]:
+        """A vague caption and one of its answers, of the things in play where the caption does not name them."""
+        active = self.curriculum.order[: things_in_play(self.step_count, len(THINGS), first=12, hold=0)].tolist()
+        names = {THINGS[index].name for index in active}
+        while True:
+            text, answers = vague_caption(generator, _NOISE)
+            named = all(len(options) == 1 for options in answers.things)
+            if named and float(torch.rand((), generator=generator)) < _OPEN_SHARE:
+                continue
+            for _ in range(_TRIES):
+                scene = answers.draw(generator)
+                choices = zip(scene.things, answers.things, strict=False)
+                if all(name in names or len(options) == 1 for name, options in choices):
+                    return text, scene
 
 
 def teach_text_encoder(trainer: VagueTrainer, steps: int, batch: int = 64) -> None:

@@ -110,7 +110,7 @@ def _report(summary: Summary, results: Path) -> None:
     if not drawn:
         raise AmusedError(f"No row could be drawn; the first is {first['place']}: {first['error']}")
     logger.warning(
-        "aMUSEd: %s could not be drawn, as %s says; the first is %s: %s",
+        "aMUSEd: %s could not be generated, as %s says; the first is %s: %s",
         summary.errors,
         errors,
         first["place"],

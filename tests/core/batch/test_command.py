@@ -29,18 +29,18 @@ def batch(folder: Path, *words: Any) -> int:
 def test_a_table_becomes_pictures(folder: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert batch(folder, rows, tmp_path / "out") == 0
     shown = capsys.readouterr()
-    assert "results.jsonl: 3 pictures, 3 of them now" in shown.out and "3/3" in shown.err and "pictures/s" in shown.err
+    assert "results.jsonl: 3 images, 3 of them now" in shown.out and "3/3" in shown.err and "images/s" in shown.err
     assert [record["steps"] for record in records(tmp_path / "out")] == [2, 1, 2]
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "b.png", "c.png"]
     before = outcome(tmp_path / "out")
     assert batch(folder, rows, tmp_path / "out") == 0
-    assert "3 pictures, 0 of them now" in capsys.readouterr().out and outcome(tmp_path / "out") == before
+    assert "3 images, 0 of them now" in capsys.readouterr().out and outcome(tmp_path / "out") == before
 
 
 def test_bad_rows_give_3(folder: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows.write_text(rows.read_text() + "d,,2\n")
     assert batch(folder, rows, tmp_path / "out") == 3
-    assert "1 could not be drawn; errors.jsonl" in capsys.readouterr().err
+    assert "1 could not be generated; errors.jsonl" in capsys.readouterr().err
     assert json.loads((tmp_path / "out/errors.jsonl").read_text())["place"] == "line 5"
     assert batch(folder, rows, tmp_path / "out", "--retry-errors") == 3
 
@@ -69,7 +69,7 @@ def test_a_dry_run_writes_nothing(folder: Path, rows: Path, tmp_path: Path, caps
     assert batch(folder, rows, tmp_path / "out", "--dry-run", "--grid", "cfg=1,2", "schedule=linear,cosine") == 0
     shown = capsys.readouterr().out
     assert (
-        "rows: 3, pictures: 12, to draw here: 12 in 8 batches" in shown and "time: about" in shown and "disk" in shown
+        "rows: 3, images: 12, to generate here: 12 in 8 batches" in shown and "time: about" in shown and "disk" in shown
     )
     assert not (tmp_path / "out").exists()
 

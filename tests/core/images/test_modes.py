@@ -176,3 +176,11 @@ def test_a_dark_file_of_16_bits_stays_dark(tmp_path: Path) -> None:
     for name in ("x.png", "x.pgm"):
         assert np.array(open_mask(str(tmp_path / name))).max() == 1
         assert not cells_of(Image.open(tmp_path / name)).any()
+
+
+def test_a_nested_tensor_is_refused_in_one_sentence() -> None:
+    nested = torch.nested.nested_tensor([torch.rand(3, 8, 8), torch.rand(3, 4, 4)])
+    with pytest.raises(AmusedError, match="image is .*; allowed are dense tensors"):
+        pipelines.images(nested, FACTOR)
+    with pytest.raises(AmusedError, match="mask_image is .*; allowed are dense tensors"):
+        pipelines.cells(nested, (SIDE, SIDE), FACTOR)

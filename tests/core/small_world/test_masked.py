@@ -11,7 +11,7 @@ from amused_core.small_world.scenes.splits import held_out
 from amused_core.small_world.scenes.things import THINGS
 from amused_core.small_world.training import tokens
 from amused_core.small_world.training.curriculum import Curriculum, things_in_play
-from amused_core.small_world.training.masked import Objective
+from amused_core.small_world.training.gradients import Objective
 from tests.core.small_world.tiny_world import tiny_trainer
 
 
@@ -40,7 +40,7 @@ def test_masked_resume_equals_the_uninterrupted_run(tmp_path):
 def test_workers_share_a_batch_and_its_weights():
     alone, shared = tiny_trainer(), tiny_trainer(workers=2)
     shared.step(1.0)
-    twins = [[p for module in models for p in module.parameters()] for models in shared.copies]
+    twins = [[p for module in networks.modules() for p in module.parameters()] for networks in shared.copies]
     assert all(p.data_ptr() == q.data_ptr() for p, q in zip(*twins, strict=True))
     sums = [torch.zeros_like(p) for p in alone.parameters]
     generator = step_generator(0, 0)
