@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ..errors import AmusedError
 from ..files.writing import write_text
 from ..model import AmusedModel
 from ..settings import VALUES
@@ -29,6 +30,24 @@ def sweep(choices: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         if settings not in cells:
             cells.append(settings)
     return cells
+
+
+def in_passes(cells: Sequence[Mapping[str, Any]], passes: Sequence[int]) -> list[dict[str, Any]]:
+    """Each of `cells` with as many steps as take each of `passes` forward passes per image: with constant guidance a
+    step is two, without (`cfg` of 1 or less) it is one.
+
+    Raises:
+        AmusedError: a cell names no `cfg`, or names `steps`; passes below 1, or odd with guidance.
+    """
+    chosen: list[dict[str, Any]] = []
+    for cell, count in product(cells, passes):
+        if "steps" in cell or "cfg" not in cell:
+            raise AmusedError("--passes sets the steps from the guidance; it needs --cfg, and excludes --steps.")
+        each = 2 if cell["cfg"] > 1 else 1
+        if count < each or count % each:
+            raise AmusedError(f"--passes is {count}; allowed with cfg {cell['cfg']:g} are multiples of {each}.")
+        chosen.append({"steps": count // each, **cell})
+    return chosen
 
 
 def label(settings: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ def add_eval(command: argparse.ArgumentParser) -> None:
     )
     add("--fast", action="store_true", help="use the fast mode of generate in every cell")
     add_settings(command, several=True)
+    add("--passes", nargs="+", type=int, metavar="N", help="forward passes per image, in place of --steps; needs --cfg")
     add("--seed", type=int, default=0, metavar="N", help="random seed of the prompts and the first image (default: 0)")
     add("--batch", type=int, default=25, metavar="N", help="batch size (default: 25)")
     add("--reference", metavar="diffusers", help="also run the diffusers pipeline on the same prompts")
@@ -51,7 +52,7 @@ def add_eval(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """`amused eval`: measures a model and writes the report."""
     from ..lora.argument import split_lora
-    from .cells import sweep
+    from .cells import in_passes, sweep
     from .plan import EvaluationPlan
     from .prompts import SETS
     from .questions import VAGUE
@@ -61,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
     if options.reference not in (None, "diffusers"):
         raise AmusedError(f"--reference is {options.reference!r}; allowed is 'diffusers'.")
     fast = {"fast": True} if options.fast else {}
-    settings = [{**cell, **fast} for cell in sweep(settings_of(options))]
+    cells = sweep(settings_of(options))
+    settings = [{**cell, **fast} for cell in (in_passes(cells, options.passes) if options.passes else cells)]
     tasks = options.tasks or (["text"] if len(settings) > 1 else list(TASKS))
     plan = EvaluationPlan(
         model=options.model,

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from amused_core import AmusedModel
+from amused_core import AmusedError, AmusedModel
 from amused_core.cli import main
 from amused_core.evaluation import task
-from amused_core.evaluation.cells import sweep
+from amused_core.evaluation.cells import in_passes, sweep
 from amused_core.evaluation.generation import generate_images
 from amused_core.evaluation.image_tasks import holes
 from amused_core.evaluation.prompts import prompts
@@ -26,6 +26,15 @@ def test_sweep_makes_every_combination_once() -> None:
     ]  # fmt: skip
     both = sweep({"cfg_schedule": ["constant", "interval"], "cfg_interval": [[0, 0.5], [0.5, 1]]})
     assert len(both) == 3 and both[0] == {"cfg_schedule": "constant"}
+
+
+def test_passes_become_steps() -> None:
+    cells = in_passes(sweep({"cfg": [1.0, 1.5], "order": ["halton"]}), [2, 6])
+    assert [(cell["steps"], cell["cfg"]) for cell in cells] == [(2, 1.0), (6, 1.0), (1, 1.5), (3, 1.5)]
+    assert all(cell["order"] == "halton" for cell in cells)
+    for cell, passes in (({}, 2), ({"cfg": 1.0, "steps": 2}, 2), ({"cfg": 2.0}, 3), ({"cfg": 1.0}, 0)):
+        with pytest.raises(AmusedError, match="--passes"):
+            in_passes([cell], [passes])
 
 
 @pytest.mark.parametrize(
