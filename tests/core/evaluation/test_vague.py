@@ -12,6 +12,7 @@ import torch
 from amused_core import AmusedModel, load_model
 from amused_core.cli import main
 from amused_core.evaluation.coverage import coverage, sampling_error, total_variation
+from amused_core.evaluation.difference import baseline, difference
 from amused_core.evaluation.mixture import mixed
 from amused_core.evaluation.mixture_error import mixture_error
 from amused_core.evaluation.questions import QUESTIONS, questions
@@ -151,3 +152,21 @@ def test_a_cell_of_fillings(folder: Path, tmp_path: Path) -> None:
     cells = json.loads((tmp_path / "report.json").read_text())["cells"]
     assert [cell["key"]["part"] for cell in cells] == ["error", "vague", "inpainting", "vague"]
     assert {"valid", "mixed", "coverage"} < set(cells[3]["row"]) and len(cells[3]["kinds"]) == 4
+
+
+def vague_result(order: str, passes: float, valid: list[bool]) -> dict:
+    return {
+        "key": {"task": "text", "part": "vague", "settings": {"order": order}},
+        "full_settings": {"order": order, "cfg": 1.5},
+        "row": {"passes": {"value": passes}},
+        "pictures": [{"valid": one} for one in valid],
+    }
+
+
+def test_cells_are_compared_with_the_longest_run_of_diffusers_rule() -> None:
+    usual, long = (vague_result("confidence", passes, [True, False] * 50) for passes in (4, 24))
+    other = vague_result("halton", 24, [True, True] * 50)
+    assert baseline([other, usual, long]) is long and baseline([other]) is None
+    found = difference(other, long)
+    assert found["value"] == pytest.approx(0.5) and 0.3 < found["low"] < 0.5 < found["high"] < 0.7
+    assert difference(usual, long) == {"value": 0.0, "low": 0.0, "high": 0.0, "unit": "%"}
