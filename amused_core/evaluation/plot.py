@@ -49,6 +49,8 @@ def save_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
 def save_vague_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
     """Draws the shares of valid and of mixed pictures and the coverage of all cells of `vague` over their passes.
 
+    Cells that differ in nothing but the number of steps are one line; those that differ only in `cfg` have one colour.
+
     Returns:
         As `save_plot`.
     """
@@ -59,9 +61,14 @@ def save_vague_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
     if figure is None:
         return NO_MATPLOTLIB
     panels = figure.subplots(1, 3)
-    for number, name in enumerate(dict.fromkeys(map(_name, cells))):
-        rows = sorted((cell["row"] for cell in cells if _name(cell) == name), key=lambda row: row["passes"]["value"])
-        style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else ":", "marker": "o", "label": name}
+    colours = list(dict.fromkeys(_name(cell, "cfg") for cell in cells))
+    guidances = list(dict.fromkeys(cell["key"]["settings"].get("cfg") for cell in cells))
+    for name in dict.fromkeys(map(_name, cells)):
+        same = [cell for cell in cells if _name(cell) == name]
+        rows = sorted((cell["row"] for cell in same), key=lambda row: row["passes"]["value"])
+        line = ("-", "--", ":", "-.")[guidances.index(same[0]["key"]["settings"].get("cfg")) % 4]
+        colour = f"C{colours.index(_name(same[0], 'cfg')) % 10}"
+        style = {"color": colour, "linestyle": line, "marker": "o", "label": name}
         for panel, measure in zip(panels, ("valid", "mixed"), strict=False):
             _add_line(panel, rows, measure, **style)
         passes = [row["passes"]["value"] for row in rows]
@@ -86,5 +93,6 @@ def _add_line(panel: Any, rows: list[Mapping[str, Any]], measure: str, **style: 
     panel.errorbar(passes, values, [below, above], markersize=4, capsize=2, **style)
 
 
-def _name(cell: Mapping[str, Any]) -> str:
-    return label({name: value for name, value in cell["key"]["settings"].items() if name != "steps"})
+def _name(cell: Mapping[str, Any], *without: str) -> str:
+    left_out = ("steps", *without)
+    return label({name: value for name, value in cell["key"]["settings"].items() if name not in left_out})

@@ -78,10 +78,10 @@ class Maker:
 
     def graph(self, chance: Random, aim: str | None = None) -> Graph:
         """A graph that ends in `aim`, or in any node; the wilder one is, the fewer of its values are defaults."""
-        wild = 0.15 if aim else chance.choice([0.05, 0.2, 0.4])
+        wild = 0.05 if aim else chance.choice([0.05, 0.2, 0.4])
         graph: Graph = {}
         name = aim or chance.choice(chance.choice([self.ours, self.usable]))
-        node = self._add(graph, chance, name, 1 if aim else chance.randint(1, 4), wild)
+        node = self._add(graph, chance, name, chance.randint(0, 1) if aim else chance.randint(1, 4), wild)
         self._show(graph, chance, node)
         return graph
 
@@ -130,12 +130,13 @@ def widget(chance: Random, key: str, kind: str, options: dict[str, Any], wild: f
     """A value that the widget allows, and that does not take minutes."""
     default = options.get("default")
     if kind == "COMBO":
-        keep = default is not None and key != "file" and chance.random() > wild
+        # The file that nodes begin with is none; those of the input folder are whole, odd and damaged.
+        keep = default is not None and chance.random() > (0.5 if key == "file" else wild)
         return default if keep else chance.choice(options["options"])
     if kind == "BOOLEAN":
         return chance.random() < 0.5
     if kind == "STRING":
-        return chance.choice(TEXTS) if chance.random() < max(wild, 0.3) else default or TEXTS[0]
+        return chance.choice(TEXTS) if chance.random() < max(2 * wild, 0.15) else default or TEXTS[0]
     low, high = options.get("min", 0), options.get("max", 100)
     name = key.lower()
     if any(word in name for word in COUNTED):
