@@ -298,7 +298,7 @@ class AmusedModel:
     @torch.no_grad()
     def decode(self, request: Request, tokens: Tensor) -> Tensor:
         """The second half of `run`: pictures float32 [B,H,W,3] of tokens [B,h,w]; may run in another thread."""
-        return request.restored(self.vq.decode(tokens).cpu(), self.vq.factor)
+        return request.restored(self.vq.decode(tokens, half=request.fast).cpu(), self.vq.factor)
 
     def _start(self, request: Request, region: Tensor | None, schedule: Schedule) -> Tensor:
         """The grid a run begins with, int64 [B,h,w]."""

@@ -35,6 +35,7 @@ class Request:
         strength, seeds, seeding, keep_original: as in `AmusedModel.generate`; one seed, or one per picture.
         batch: number of pictures.
         draws: their randomness.
+        fast: a GPU may decode in half precision.
     """
 
     prompts: list[str]
@@ -52,6 +53,7 @@ class Request:
     batch: int
     draws: Draws
     keep_original: bool
+    fast: bool = False
 
     def picture_settings(self, index: int) -> dict[str, Any]:
         """The settings of one picture, as `generate` takes them."""
@@ -77,7 +79,7 @@ class Request:
     @property
     def group(self) -> Hashable:
         """Equal for requests that `join_requests` can join: all but prompts, pictures and seeds is the same."""
-        given = (self.pixels is None, self.region is None, self.whole_region, self.keep_original)
+        given = (self.pixels is None, self.region is None, self.whole_region, self.keep_original, self.fast)
         return (self.width, self.height, self.settings, self.start, self.strength, self.seeding, *given)
 
 
@@ -142,6 +144,7 @@ def resolve(
         batch=batch,
         draws=SharedDraws(seeded(seeds[0])) if seeding == "diffusers" else PerImageDraws(seeds),
         keep_original=inputs.flag(keep_original, "keep_original"),
+        fast=fast,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import AmusedError
 from ..settings.inputs import check_images, token_grids
-from .decoder import fast_decoder
+from .decoder import fast_decoder, half_decoder
 from .threads import one_thread
 
 # Weights below which decoding takes one thread: several gain little, and on a busy machine cost ten times the time. It
@@ -54,11 +54,13 @@ class VQ:
         return codes.view(latents.shape[0], *latents.shape[-2:])
 
     @torch.no_grad()
-    def decode(self, tokens: Tensor) -> Tensor:
+    def decode(self, tokens: Tensor, half: bool = False) -> Tensor:
         """The picture of a token grid.
 
         Args:
             tokens: int64 [B,h,w], 0 to `codebook_size - 1`.
+            half: on a GPU, in fp16 where the values allow it; a picture that comes out damaged is decoded again in
+                fp32.
 
         Returns:
             float32 [B, h*factor, w*factor, 3] in 0..1.
@@ -73,13 +75,18 @@ class VQ:
         try:
             # One picture at a time: it costs no time, and the peak memory is that of one.
             with one_thread() if self._small else nullcontext():
-                return torch.cat([self._decode(grid[None], decoder) for grid in tokens])
+                return torch.cat([self._decode(grid[None], decoder, half and tokens.is_cuda) for grid in tokens])
         finally:
             if decoder is not None:
                 decoder.spare.clear()
 
-    def _decode(self, tokens: Tensor, decoder: nn.Module | None) -> Tensor:
+    def _decode(self, tokens: Tensor, decoder: nn.Module | None, half: bool) -> Tensor:
         shape = (*tokens.shape, self.module.config.latent_channels)
+        if half and self.module.config.norm_type != "spatial":
+            latents = self.module.post_quant_conv(self.module.quantize.get_codebook_entry(tokens, shape))
+            picture = half_decoder(self.module, latents)(latents).float()
+            if bool(torch.isfinite(picture).all()):
+                return picture.clamp(0, 1).movedim(1, -1)
         if decoder is None:
             picture = self.module.decode(tokens, force_not_quantize=True, shape=shape).sample
         else:
