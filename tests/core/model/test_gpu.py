@@ -48,3 +48,10 @@ def test_the_host_waits_once_a_step(folder: Path, seeding: str) -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert waits[0] > 0, "waiting is not seen"
     assert all(after - before <= 1 for before, after in zip(waits, waits[1:], strict=False))
+
+
+def test_half_precision_decoding_is_close() -> None:
+    model = load_model(device="cuda")
+    tokens = model.generate("a cat on a red background", **RUN).tokens
+    exact, half = (model.vq.decode(tokens, half=half) for half in (False, True))
+    assert (exact - half).abs().max() < 3 / 255 and not torch.equal(exact, half)
