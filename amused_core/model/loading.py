@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,14 +28,14 @@ def build_transformer(
 ) -> Transformer:
     """The transformer with its weights, in eval mode. `dtype` None keeps the stored one (and a memory map)."""
     model = checkpoint.family.transformer(checkpoint.transformer_config, layers, attend, device="meta")
-    load_state(model, checkpoint.state("transformer"), "transformer")
+    load_state(model, checkpoint.state("transformer"), "transformer", checkpoint.path)
     return model.eval().to(device=device, dtype=dtype)
 
 
 def build_vq(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> VQ:
     """diffusers' `VQModel` with its weights, always fp32: the decoder overflows in fp16 (diffusers#5437)."""
     module = blank_module(checkpoint, "vqvae")
-    load_state(module, checkpoint.state("vqvae"), "vqvae")
+    load_state(module, checkpoint.state("vqvae"), "vqvae", checkpoint.path)
     return VQ(nn.Module.to(module.eval(), device, torch.float32))
 
 
@@ -43,8 +44,9 @@ def build_text(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device:
     module = blank_module(checkpoint, "text_encoder")
     # Older checkpoints store this constant buffer; newer transformers versions rebuild it.
     stored = checkpoint.state("text_encoder").items()
-    load_state(module, {k: v for k, v in stored if not k.endswith("position_ids")}, "text_encoder")
-    del stored  # Where it is cast, both forms of all weights would be there at a time.
+    kept = {key: value for key, value in stored if not key.endswith("position_ids")}
+    load_state(module, kept, "text_encoder", checkpoint.path)
+    del stored, kept  # Where it is cast, both forms of all weights would be there at a time.
     for owner in module.modules():
         if getattr(owner, "position_ids", None) is not None:
             owner.position_ids = torch.arange(module.config.max_position_embeddings)[None]
@@ -91,36 +93,38 @@ def _text_module(config: dict[str, Any]) -> Any:
     return module
 
 
-def load_state(module: nn.Module, state: dict[str, Tensor], part: str) -> None:
+def load_state(module: nn.Module, state: dict[str, Tensor], part: str, path: Path) -> None:
     """Assigns `state` to `module` without a copy, after checking that it is complete, fits and holds numbers.
+
+    `part` of the checkpoint at `path` is what a refusal names.
 
     Raises:
         CheckpointError: missing or unexpected keys, wrong shapes, NaN or infinite weights.
     """
     expected = {key: value.shape for key, value in module.state_dict().items()}
-    _refuse(part, "lacks the weights", [key for key in expected if key not in state])
-    _refuse(part, "has unexpected weights", [key for key in state if key not in expected])
-    _refuse(
-        part,
-        "has weights of another shape than its config says",
-        [
-            f"{key} ({list(state[key].shape)} instead of {list(shape)})"
-            for key, shape in expected.items()
-            if state[key].shape != shape
+    shapes = [
+        f"{key} ({list(state[key].shape)} instead of {list(shape)})"
+        for key, shape in expected.items()
+        if key in state and state[key].shape != shape
+    ]
+    found = {
+        "lacks the weights": [key for key in expected if key not in state],
+        "has unexpected weights": [key for key in state if key not in expected],
+        "has weights of another shape than its config says": shapes,
+        "has weights that are no floating-point numbers:": [
+            f"{key} ({value.dtype})" for key, value in state.items() if not value.is_floating_point()
         ],
-    )
-    numbers = [f"{key} ({value.dtype})" for key, value in state.items() if not value.is_floating_point()]
-    _refuse(part, "has weights that are no floating-point numbers:", numbers)
-    _refuse(part, "has NaN or infinite values in", [key for key, value in state.items() if not _finite(value)])
+        "has NaN or infinite values in": [
+            key for key, value in state.items() if value.is_floating_point() and not _finite(value)
+        ],
+    }
+    for problem, items in found.items():
+        if items:
+            more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+            raise CheckpointError(f"{path}: the {part} {problem} {', '.join(items[:3])}{more}.")
     module.load_state_dict(state, assign=True)
     module.requires_grad_(False)
     keep_memory()
-
-
-def _refuse(part: str, problem: str, items: list[Any]) -> None:
-    if items:
-        more = f" and {len(items) - 3} more" if len(items) > 3 else ""
-        raise CheckpointError(f"The {part} {problem} {', '.join(map(str, items[:3]))}{more}.")
 
 
 def _finite(value: Tensor) -> bool:

@@ -30,7 +30,7 @@ def diffusers_pipeline(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     for part, cls in (("transformer", UVit2DModel), ("vqvae", VQModel)):
         with torch.device("meta"):
             modules[part] = cls.from_config(checkpoint.config(part)).eval()
-        load_state(modules[part], checkpoint.state(part), part)
+        load_state(modules[part], checkpoint.state(part), part, checkpoint.path)
     text = build_text(checkpoint, dtype)
     pipe = AmusedPipeline(
         vqvae=nn.Module.to(modules["vqvae"], dtype),

@@ -165,7 +165,7 @@ def test_a_part_without_weights(one: Path, tmp_path: Path, part: str) -> None:
         for key in [key for key in state if key.startswith(part)]:
             del state[key]
 
-    with pytest.raises(CheckpointError, match=f"The {part} lacks"):
+    with pytest.raises(CheckpointError, match=f"the {part} lacks"):
         load_model(damaged(one, tmp_path / "m.safetensors", change))
 
 
