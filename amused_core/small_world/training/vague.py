@@ -36,10 +36,11 @@ from .text_encoder import tokenize
 from .tokens import SceneTokens
 
 LEARNING_RATE = 1e-3
-_HOLD = 0.7
+_HOLD = 0.62
 _VAGUE_SHARE = 5 / 6
-_OPEN_SHARE = 0.8  # of the vague captions that name every thing, how many are passed over for one that does not
-_WHOLE = (0.08, 0.25)  # how often a picture is wholly masked, which teaches how to begin, and in the last third
+_OPEN_SHARE = 0.5  # of the vague captions that name every thing, how many are passed over for one that does not
+_WHOLE = (0.08, 0.25)  # how often a picture is wholly masked, which teaches how to begin; the second from `_LATE` on
+_LATE = 0.85
 _NOISE = 0.4
 _PROBE_LAYERS = 2
 _TRIES = 20  # answers drawn for a caption before another is taken: early on, few are in play
@@ -100,7 +101,7 @@ class VagueTrainer(MaskedTrainer):
         ]
         for _ in range(vague):
             text, scene = self.draw_vague(generator)
-            examples.append(Example(scene, text, _WHOLE[progress > _HOLD], clear=False))
+            examples.append(Example(scene, text, _WHOLE[progress > _LATE], clear=False))
         return [examples[i] for i in torch.randperm(len(examples), generator=generator)]
 
     def draw_vague(self, generator: Generator) -> tuple[str, Scene]:
