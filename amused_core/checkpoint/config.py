@@ -8,6 +8,8 @@ from typing import Any
 from ..errors import CheckpointError, quoted
 from ..sampling.schedule import SCHEDULES
 
+MOST_LAYERS = 1000
+
 
 def read_scheduler(config: Mapping[str, Any], transformer: Any) -> tuple[int, str]:
     """Mask token id and masking schedule of an `AmusedScheduler`'s config.
@@ -27,7 +29,7 @@ def read_scheduler(config: Mapping[str, Any], transformer: Any) -> tuple[int, st
             f"The scheduler's mask_token_id is {quoted(mask_token_id)}; allowed are {transformer.codebook_size} to "
             f"{transformer.vocab_size - 1}, the ids above the transformer's codebook."
         )
-    if schedule not in SCHEDULES:
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise CheckpointError(
             f"The scheduler's masking_schedule is {quoted(schedule)}; allowed are {', '.join(SCHEDULES)}."
         )
@@ -35,13 +37,31 @@ def read_scheduler(config: Mapping[str, Any], transformer: Any) -> tuple[int, st
 
 
 def read_factor(vqvae: Mapping[str, Any]) -> int:
-    """Pixels per side of a token's cell, from a `VQModel`'s config: one halving between two blocks."""
+    """Pixels per side of a token's cell, from a `VQModel`'s config: one halving between two blocks.
+
+    Raises:
+        CheckpointError: a config of no token decoder.
+    """
     blocks = vqvae.get("block_out_channels")
     if not isinstance(blocks, (list, tuple)) or not blocks:
         raise CheckpointError(
             f"The vqvae's block_out_channels is {quoted(blocks)}; it must be a list of channel counts."
         )
+    # `VQModel` would hand the decoder the ids of the codes, not the codes.
+    if vqvae.get("lookup_from_codebook") is not True:
+        raise CheckpointError(
+            f"The vqvae's lookup_from_codebook is {quoted(vqvae.get('lookup_from_codebook'))}; allowed is true."
+        )
     return 2 ** (len(blocks) - 1)
+
+
+def check_text(text: Mapping[str, Any]) -> None:
+    """Raises `CheckpointError` where a text encoder would have so many layers that building it takes minutes."""
+    layers = text.get("num_hidden_layers", 1)
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise CheckpointError(
+            f"The text_encoder's num_hidden_layers is {quoted(layers)}; allowed are up to {MOST_LAYERS}."
+        )
 
 
 def check_fit(transformer: Any, vqvae: Mapping[str, Any], text: Mapping[str, Any]) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from ...errors import CheckpointError, quoted
 
+# Far above any model, and what torch can still count; and what takes no minutes to build.
+LARGEST, MOST_LAYERS = 2**24, 1000
+
 
 @dataclass(frozen=True)
 class UVitConfig:
@@ -77,13 +80,15 @@ class UVitConfig:
 
 
 def _check_field(name: str, value: Any, kind: type) -> None:
-    """A size must be a whole number from 1, a rate a number from 0, a switch true or false."""
+    """A size must be a whole number from 1, a rate a number from 0 to 1, a switch true or false."""
     if kind is bool:
         fits, allowed = isinstance(value, bool), "true and false"
     elif kind is int:
-        fits, allowed = isinstance(value, int) and not isinstance(value, bool) and value >= 1, "whole numbers from 1"
+        most = MOST_LAYERS if name in ("num_hidden_layers", "num_res_blocks") else LARGEST
+        fits = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+        allowed = f"whole numbers from 1 to {most}"
     else:
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-        allowed = "numbers from 0"
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+        allowed = "numbers from 0 to 1"
     if not fits:
         raise CheckpointError(f"The transformer's {name} is {quoted(value)}; allowed are {allowed}.")
