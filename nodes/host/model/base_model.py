@@ -178,7 +178,7 @@ def load_model(
         dtype = management.unet_dtype(device, sum(weight.numel() for weight in weights), weight_dtype=stored)
     compute = management.unet_manual_cast(dtype, device)
     unet = host_transformer(checkpoint.family)(config, comfy_layers(dtype, compute), attend, device="meta")
-    load_state(unet, checkpoint.state("transformer"), "transformer")
+    load_state(unet, checkpoint.state("transformer"), "transformer", checkpoint.path)
     unet.eval().to(device=offload, dtype=dtype)
     unet.dtype = dtype
     info = ModelInfo(

@@ -98,7 +98,8 @@ def load_clip(checkpoint: Checkpoint, dtype: torch.dtype | None) -> comfy.sd.CLI
     clip.patcher.add_callback_with_key(CallbacksMP.ON_LOAD, "amused", patch_left_out)
     # Older checkpoints store this constant buffer.
     stored = {key: value for key, value in checkpoint.state("text_encoder").items() if "position_ids" not in key}
-    load_state(clip.cond_stage_model.clip_l.transformer, {k: v.to(dtype) for k, v in stored.items()}, "text_encoder")
+    weights = {key: value.to(dtype) for key, value in stored.items()}
+    load_state(clip.cond_stage_model.clip_l.transformer, weights, "text_encoder", checkpoint.path)
     clip.patcher.cached_patcher_init = (_load_again, (checkpoint, dtype))
     return clip
 
