@@ -7,7 +7,6 @@ from typing import Any
 
 from ..files.markdown import table
 from .cells import label
-from .difference import baseline, comparable, difference
 
 _HEADINGS = {
     "judge": "Error of the judge",
@@ -77,9 +76,9 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         cells = [cell for cell in report["cells"] if cell["key"]["task"] == task]
         if cells:
             parts += [f"## {heading}", *([_NOTES[task]] if task in _NOTES else []), table(_rows(task, cells))]
-    against = _against(report["cells"])
-    if against:
-        parts += ["## Vague prompts: valid images beside diffusers' rule at most passes", table(against)]
+    if report["differences"]:
+        rows = [{n: v if isinstance(v, str) else show(v) for n, v in row.items()} for row in report["differences"]]
+        parts += ["## Vague prompts: valid images beside diffusers' rule at most passes", table(rows)]
     kinds = [row for cell in report["cells"] for row in _kinds(cell)]
     if kinds:
         parts += ["## Text-to-image, by kind of prompt", table(kinds)]
@@ -99,22 +98,6 @@ def _rows(task: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]
                 {**name, "settings": f"diffusers, {equal}; {name['settings']}", **_numbers(cell["reference"]["row"])}
             )
     return rows
-
-
-def _against(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    first, others = baseline(cells), comparable(cells)
-    if first is None or len(others) < 2:
-        return []
-    name = f"valid, minus that of {label(first['key']['settings'])}"
-    return [
-        {
-            "settings": label(cell["key"]["settings"]),
-            "passes": show(cell["row"]["passes"]),
-            "valid": show(cell["row"]["valid"]),
-            name: show(difference(cell, first)),
-        }
-        for cell in sorted(others, key=lambda cell: -cell["row"]["valid"]["value"])
-    ]
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, str]:

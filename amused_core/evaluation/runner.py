@@ -14,6 +14,7 @@ from ..errors import AmusedError
 from ..files.writing import write_text
 from ..model import AmusedModel, load_model
 from .cells import CellStore, label, model_digest
+from .difference import differences
 from .plan import EvaluationPlan, full_settings
 from .plot import save_plot, save_vague_plot
 from .prompts import SETS
@@ -108,6 +109,7 @@ def _write_report(model: AmusedModel, plan: EvaluationPlan, digest: str, cells: 
         "torch": torch.__version__,
         "device": str(model.device),
         "threads": torch.get_num_threads(),
+        "differences": differences(cells),
         "cells": [{name: cell[name] for name in cell if name != "pictures"} for cell in cells],
     }
     path = plan.output / "report.json"

@@ -12,7 +12,7 @@ import torch
 from amused_core import AmusedModel, load_model
 from amused_core.cli import main
 from amused_core.evaluation.coverage import coverage, sampling_error, total_variation
-from amused_core.evaluation.difference import baseline, difference
+from amused_core.evaluation.difference import baseline, difference, differences
 from amused_core.evaluation.mixture import mixed
 from amused_core.evaluation.mixture_error import mixture_error
 from amused_core.evaluation.questions import QUESTIONS, questions
@@ -158,7 +158,7 @@ def vague_result(order: str, passes: float, valid: list[bool]) -> dict:
     return {
         "key": {"task": "text", "part": "vague", "settings": {"order": order}},
         "full_settings": {"order": order, "cfg": 1.5},
-        "row": {"passes": {"value": passes}},
+        "row": {"passes": {"value": passes}, "valid": {"value": sum(valid) / len(valid)}},
         "pictures": [{"valid": one} for one in valid],
     }
 
@@ -170,3 +170,6 @@ def test_cells_are_compared_with_the_longest_run_of_diffusers_rule() -> None:
     found = difference(other, long)
     assert found["value"] == pytest.approx(0.5) and 0.3 < found["low"] < 0.5 < found["high"] < 0.7
     assert difference(usual, long) == {"value": 0.0, "low": 0.0, "high": 0.0, "unit": "%"}
+    rows = differences([usual, other, long])
+    assert [row["settings"] for row in rows] == ["order halton", "order confidence", "order confidence"]
+    assert rows[0]["valid, minus that of order confidence"] == found and differences([other, other]) == []
