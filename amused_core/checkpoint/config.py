@@ -55,13 +55,14 @@ def read_factor(vqvae: Mapping[str, Any]) -> int:
     return 2 ** (len(blocks) - 1)
 
 
-def check_text(text: Mapping[str, Any]) -> None:
-    """Raises `CheckpointError` where a text encoder would have so many layers that building it takes minutes."""
-    layers = text.get("num_hidden_layers", 1)
-    if isinstance(layers, int) and layers > MOST_LAYERS:
-        raise CheckpointError(
-            f"The text_encoder's num_hidden_layers is {quoted(layers)}; allowed are up to {MOST_LAYERS}."
-        )
+def check_layers(vqvae: Mapping[str, Any], text: Mapping[str, Any]) -> None:
+    """Raises `CheckpointError` where a part would have so many layers that building it takes minutes."""
+    for part, key, layers in (
+        ("vqvae", "layers_per_block", vqvae.get("layers_per_block")),
+        ("text_encoder", "num_hidden_layers", text.get("num_hidden_layers")),
+    ):
+        if isinstance(layers, int) and layers > MOST_LAYERS:
+            raise CheckpointError(f"The {part}'s {key} is {quoted(layers)}; allowed are up to {MOST_LAYERS}.")
 
 
 def check_fit(transformer: Any, vqvae: Mapping[str, Any], text: Mapping[str, Any]) -> None:

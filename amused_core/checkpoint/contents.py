@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import AmusedError, CheckpointError, quoted
 from ..families import family_of
 from ..settings import VALUES, Recommended, check_settings, inputs
-from .config import check_fit, check_text, read_factor, read_scheduler
+from .config import check_fit, check_layers, read_factor, read_scheduler
 
 
 class Source(Protocol):
@@ -107,7 +107,7 @@ class Checkpoint:
         self.transformer_config = self.family.read_config(configs["transformer"])
         self.mask_token_id, self.schedule = read_scheduler(configs["scheduler"], self.transformer_config)
         self.factor = read_factor(configs["vqvae"])
-        check_text(configs["text_encoder"])
+        check_layers(configs["vqvae"], configs["text_encoder"])
         check_fit(self.transformer_config, configs["vqvae"], configs["text_encoder"])
 
     def _recommend(self, stored: Mapping[str, Any]) -> Recommended:

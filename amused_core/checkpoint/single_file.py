@@ -99,7 +99,7 @@ def _read_metadata(path: Path, text: str) -> dict[str, Any]:
     try:
         about = json.loads(text)
     except ValueError as error:
-        raise CheckpointError(f"The aMUSEd metadata of {str(path)!r} is no JSON: {error}") from error
+        raise CheckpointError(f"The aMUSEd metadata of {str(path)!r} is no JSON: {error}.") from error
     missing = [part for part in (*CONFIGS, "tokenizer") if not isinstance(about, dict) or part not in about]
     if missing:
         raise CheckpointError(f"The aMUSEd metadata of {str(path)!r} lacks {', '.join(missing)}.")

@@ -50,6 +50,8 @@ def _channels_last(value: Any) -> Any:
 def _planes(value: Any) -> Tensor:
     """One item -> float32 [n,H,W] in 0..1."""
     if hasattr(value, "convert"):
+        if 0 in value.size:
+            raise AmusedError(f"The mask has the size {value.size}; it must have pixels.")
         return torch.from_numpy(np.array(grey(value))).float()[None] / 255
     if not isinstance(value, (Tensor, np.ndarray)):
         raise AmusedError(f"mask_image is a {type(value).__name__}; allowed are PIL images, arrays and tensors.")

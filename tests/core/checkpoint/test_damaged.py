@@ -147,6 +147,7 @@ BAD_CONFIGS = [
     ("vqvae/config.json", "block_out_channels", []),
     ("vqvae/config.json", "norm_num_groups", 3),
     ("vqvae/config.json", "lookup_from_codebook", None),
+    ("vqvae/config.json", "layers_per_block", 10**30),
     ("vqvae/config.json", "latent_channels", "x"),
     ("vqvae/config.json", "up_block_types", ["Nope"] * 3),
     ("scheduler/scheduler_config.json", "mask_token_id", None),

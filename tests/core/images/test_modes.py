@@ -184,3 +184,8 @@ def test_a_nested_tensor_is_refused_in_one_sentence() -> None:
         pipelines.images(nested, FACTOR)
     with pytest.raises(AmusedError, match="mask_image is .*; allowed are dense tensors"):
         pipelines.cells(nested, (SIDE, SIDE), FACTOR)
+
+
+def test_a_mask_without_pixels_is_refused_in_one_sentence() -> None:
+    with pytest.raises(AmusedError, match=r"The mask has the size \(0, 0\); it must have pixels\."):
+        pipelines.cells(Image.new("1", (0, 0)), (SIDE, SIDE), FACTOR)
