@@ -269,10 +269,10 @@ def test_cancel_stops_decoding_within_a_picture(comfy, node):
     vq = vae.first_stage_model.vq
     plain, count = vq._decode, []
 
-    def decode(tokens, decoder):
+    def decode(tokens, *how):
         count.append(len(tokens))
         interrupt_current_processing(len(count) == 3)
-        return plain(tokens, decoder)
+        return plain(tokens, *how)
 
     vq._decode = decode
     try:
