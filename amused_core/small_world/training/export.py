@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from ...files.writing import beside
@@ -76,6 +77,16 @@ def _trained_vq(run: Path) -> nn.Module:
     return load_refined(refined) if refined.exists() else load_vq(run / "vq.safetensors")
 
 
+@torch.no_grad()
+def _mix(module: nn.Module, file: Path, kept: float) -> None:
+    """Interpolates from the weights of `module` to those in `file` by `kept`, 0..1: what a model could do before
+    further training comes back, at little cost to what it has learnt (WiSE-FT, Wortsman et al. 2022)."""
+    before = load_file(file)
+    for name, weight in module.state_dict().items():
+        if weight.is_floating_point():
+            weight.lerp_(before[name].to(weight.dtype), kept)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Export RUN/vq.safetensors and the averaged weights of RUN/masked.safetensors (or RUN/vague.safetensors)."""
     from diffusers import VQModel
@@ -85,11 +96,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--cfg", type=float, default=1.5, help="recommended guidance, chosen by evaluation")
     parser.add_argument("--vague", type=Path, metavar="MODEL", help="the run is one of `vague` that began with MODEL")
+    parser.add_argument("--kept", type=float, default=0.1, help="with --vague: share of MODEL's weights in the result")
     args = parser.parse_args(argv)
     tokens = SceneTokens.load(args.run / "tokens.safetensors")
     trainer: MaskedTrainer = VagueTrainer(tokens) if args.vague else MaskedTrainer(tokens)
     trainer.load(args.run / ("vague.safetensors" if args.vague else "masked.safetensors"))
     trainer.use_ema()
+    if args.vague:
+        _mix(trainer.transformer, args.vague / "transformer" / "diffusion_pytorch_model.safetensors", args.kept)
+        _mix(trainer.text_encoder, args.vague / "text_encoder" / "model.safetensors", args.kept)
     vqvae = VQModel.from_pretrained(args.vague, subfolder="vqvae") if args.vague else _trained_vq(args.run)
     parts = Parts(vqvae, trainer.transformer.eval(), trainer.text_encoder.eval(), trainer.tokenizer)
     write_folder(args.output, parts, MASK_ID, args.cfg)
