@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import CheckpointError, quoted
+from ..networks.uvit.config import MOST_LAYERS
 from ..sampling.schedule import SCHEDULES
-
-MOST_LAYERS = 1000
 
 
 def read_scheduler(config: Mapping[str, Any], transformer: Any) -> tuple[int, str]:
