@@ -17,7 +17,7 @@ from .int8 import is_quantized
 from .kernels import KEPT_BYTES
 from .text import TextEmbedding
 from .threads import free_threads
-from .transformer import Transformer
+from .transformer import ONE_TOKEN, Transformer
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -34,7 +34,8 @@ def predictor(
     """A callable that gives the guided logits of the masked cells.
 
     The guidance is applied to the features that the logits are linear in: in fp32, and with half the work there.
-    Where every cell is masked, equal prompts have equal features, which are worked out once and kept.
+    Where every cell is masked, equal prompts have equal features, which are worked out once and kept; and from a few
+    cells, if the transformer can.
 
     Args:
         transformer: what predicts.
@@ -55,11 +56,13 @@ def predictor(
 
     def first_features(tokens: Tensor, prompts: Sequence[EncodedPrompt], _: Any, progress: Progress) -> Tensor:
         new = list({id(prompt): prompt for prompt in prompts if prompt.first_features is None}.values())
+        hints = {**(options or {}), ONE_TOKEN: True}
         if new and isinstance(transformer, CompiledTransformer):
             new = list(prompts)  # As many rows as in every other step, for another shape would be compiled anew.
+            hints = options
         if new:
             grid = tokens[:1].expand(len(new), -1, -1)
-            rows = _features(transformer, grid, join_conditions(new), progress, options)
+            rows = _features(transformer, grid, join_conditions(new), progress, hints)
             for prompt, row in zip(new, rows.split(1), strict=True):
                 prompt.first_features = row
         return torch.cat([prompt.first_features for prompt in prompts])

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from ..sampling.schedule import Progress
 from .attention import Attend
 
+# Where the options of a pass say that its grid is one token repeated, which a transformer may make use of.
+ONE_TOKEN = "amused_one_token"
+
 
 class Transformer(Protocol):
     """A masked-image transformer: from a partly masked grid of tokens and a prompt to logits over the codebook.

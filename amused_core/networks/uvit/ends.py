@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attention import Attend
 from ..layers import Layers
 from .config import UVitConfig
+from .repeats import REPEATS, Repeats
 from .trunk import Attention, KeysValues, Modulation
 
 
@@ -57,13 +58,20 @@ class ConvNextBlock(nn.Module):
         scale, shift = self.cond_embeds_mapper(cond)[:, :, None, None].chunk(2, dim=1)
         return Modulation(1 + scale, shift)
 
-    def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
-        """`x` [B,C,h,w] -> [B,C,h,w]."""
+    def forward(self, x: Tensor, modulation: Modulation, repeats: Repeats | None = None) -> Tensor:
+        """`x` [B,C,h,w] -> [B,C,h,w]; `repeats` if it is a part of the grid."""
         mixed = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        mixed = self.channelwise_norm(F.gelu(self.channelwise_linear_1(mixed)))
+        mixed = self._respond(F.gelu(self.channelwise_linear_1(mixed)), repeats)
         mixed = self.channelwise_dropout(self.channelwise_linear_2(mixed))
         x = x + mixed.permute(0, 3, 1, 2)
         return torch.addcmul(modulation.shift, x, modulation.gain)
+
+    def _respond(self, x: Tensor, repeats: Repeats | None) -> Tensor:
+        """The norm over all cells of the grid, `x` [B,h,w,C] being all or those computed."""
+        if repeats is None:
+            return self.channelwise_norm(x)
+        cells = self.channelwise_norm(repeats.spread(x.flatten(1, 2))[:, None])
+        return repeats.pick(cells[:, 0]).view_as(x)
 
 
 class TextBlock(nn.Module):
@@ -128,7 +136,7 @@ class UVitBlock(nn.Module):
             x = self.downsample(F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2)))
         grid = x.shape[-2:]
         for res_block, attention_block, pair in zip(self.res_blocks, self.attention_blocks, given, strict=True):
-            x = res_block(x, pair.scale).flatten(2).transpose(1, 2)
+            x = res_block(x, pair.scale, options.get(REPEATS)).flatten(2).transpose(1, 2)
             x = attention_block(x, pair, attend, options).transpose(1, 2).unflatten(2, grid)
         return x if self.upsample is None else self.upsample(x)
 

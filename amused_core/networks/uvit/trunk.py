@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attention import OBSERVER, Attend
 from ..layers import Layers
 from .config import UVitConfig
+from .repeats import REPEATS
 
 # The name of the attention to the text.
 TEXT = "attn2"
@@ -58,6 +59,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, seen: KeysValues | None, attend: Attend, options: dict[str, Any]) -> Tensor:
         """`x` [B,N,C], `seen` what it looks at (None: itself) -> [B,N,C]."""
         q, (k, v) = self.to_q(x), self.project_kv(x) if seen is None else seen
+        if seen is None and REPEATS in options:
+            k, v = (options[REPEATS].spread(part) for part in (k, v))
         if self.name == TEXT and OBSERVER in options:
             options[OBSERVER](q, k, self.heads, options)
         out = attend(q, k, v, self.heads, self.name, options)

@@ -63,6 +63,10 @@ class HostTransformer:
             raise AmusedError("int8 needs the whole model in memory in fp32; remove 'aMUSEd speed' or its int8.")
         return quantized_copy(self)
 
+    def may_repeat(self, options: dict[str, Any]) -> bool:
+        """See `UVit.may_repeat`; a patch gets every cell."""
+        return not options.get("patches_replace") and super().may_repeat(options)
+
     def run_layer(self, index: int, layer: nn.Module, hidden: Tensor, given: Any, options: dict[str, Any]) -> Tensor:
         """See `UVit.run_layer`."""
         options = {**options, "block": self._place(index)}
