@@ -1,4 +1,4 @@
-"""Draws docs/animals.jpg: "an animal" with 24 seeds and diffusers' unmasking rule, at two costs and two guidances."""
+"""Draws docs/animals.jpg and docs/unmasking.jpg: "an animal" with 24 seeds, by passes, guidance and unmasking rule."""
 
 from __future__ import annotations
 
@@ -21,10 +21,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PROMPT, SEEDS = "an animal", 24
 ACROSS, SIDE, GAP, TITLE = 12, 96, 4, 26
 # A step with guidance is two passes.
-BLOCKS: dict[str, dict[str, Any]] = {
+ANIMALS: dict[str, dict[str, Any]] = {
     "6 passes, 3 guided steps": {"steps": 3, "cfg": 1.5},
     "6 passes, 6 steps without guidance": {"steps": 6, "cfg": 1.0},
     "24 passes, 12 guided steps": {"steps": 12, "cfg": 1.5},
+}
+UNMASKING: dict[str, dict[str, Any]] = {
+    f"{passes} passes, {name}": {"steps": passes // 2 if settings["cfg"] > 1 else passes, **settings}
+    for passes in (6, 12, 24)
+    for name, settings in {
+        "diffusers' rule, guided": {"cfg": 1.5},
+        "choose-then-sample without guidance": {"cfg": 1.0, "order": "choose-then-sample"},
+    }.items()
 }
 
 
@@ -32,10 +40,11 @@ def main() -> None:
     """One block of pictures above the other; the bar below a picture is green where it is a right answer."""
     model = load_model()
     high = TITLE + SEEDS // ACROSS * (SIDE + 2 * GAP)
-    sheet = Image.new("RGB", (ACROSS * (SIDE + GAP) + GAP, len(BLOCKS) * high), "white")
-    for number, (name, settings) in enumerate(BLOCKS.items()):
-        _draw(sheet, number * high, name, model, settings)
-    sheet.save(ROOT / "docs" / "animals.jpg", quality=88)
+    for file, blocks in (("animals.jpg", ANIMALS), ("unmasking.jpg", UNMASKING)):
+        sheet = Image.new("RGB", (ACROSS * (SIDE + GAP) + GAP, len(blocks) * high), "white")
+        for number, (name, settings) in enumerate(blocks.items()):
+            _draw(sheet, number * high, name, model, settings)
+        sheet.save(ROOT / "docs" / file, quality=88)
 
 
 def _draw(sheet: Image.Image, top: int, name: str, model: AmusedModel, settings: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ def save_vague_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
     cells = [cell for cell in cells if cell["key"]["task"] == "text" and cell["key"]["part"] == VAGUE]
     if not cells:
         return ""
-    figure = make_figure(14, 4.5)
+    figure = make_figure(15, 4.5)
     if figure is None:
         return NO_MATPLOTLIB
     panels = figure.subplots(1, 3)
@@ -78,7 +78,7 @@ def save_vague_plot(path: Path, cells: Sequence[Mapping[str, Any]]) -> str:
     for panel, title in zip(panels, ("valid, %", "mixed, %", "total variation distance"), strict=True):
         panel.set(title=title, xlabel="forward passes per image")
         panel.grid(alpha=0.3)
-    panels[2].legend(fontsize=6)
+    panels[2].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
     save_figure(figure, path)
     return ""
 
