@@ -40,7 +40,7 @@ def _file(store: Store, name: str) -> Iterator[None]:
     except library.Timeout:
         raise AmusedError(f"Another process is drawing into {store.url!r}; wait for it, or stop it.") from None
     except OSError as error:
-        raise AmusedError(f"{str(path)!r} cannot be written: {error}") from error
+        raise AmusedError(f"{str(path)!r} cannot be written ({error.strerror or error}).") from error
     try:
         yield
     finally:

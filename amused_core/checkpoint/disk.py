@@ -89,8 +89,8 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype
     `dtype`: cast floating-point weights to it; None keeps each as it is.
 
     Raises:
-        CheckpointError: a name that is neither, a folder that already exists, or weights that are no numbers.
-        AmusedError: it cannot be written.
+        CheckpointError: a name that is neither, or weights that are no numbers.
+        AmusedError: a folder that already exists, or it cannot be written.
     """
     if not isinstance(path, (str, Path)) or not str(path):
         raise CheckpointError(f"The path to save to is {quoted(path)}; allowed are a {ENDING} file or a new folder.")

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import CheckpointError, one_line, quoted
 from ..families import Family
 from ..files.reading import WeightFiles, read_json
-from ..files.writing import beside
+from ..files.writing import TakenError, beside
 from ..settings.inputs import is_whole
 from .contents import Checkpoint
 
@@ -95,14 +95,15 @@ def write_folder(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | 
         dtype: cast floating-point weights to it; None keeps each as it is.
 
     Raises:
-        CheckpointError: there is something at `path`, the weights are no numbers, or the tokenizer is not CLIP's kind.
-        AmusedError: the folder cannot be written; `TakenError` where something is at `path` only since this began.
+        TakenError: there is something at `path`.
+        CheckpointError: the weights are no numbers, or the tokenizer is not CLIP's kind.
+        AmusedError: the folder cannot be written.
     """
     from safetensors.torch import save_file
 
     path = Path(path)
     if os.path.exists(path):  # False, too, for what no file can be called, which `beside` says.
-        raise CheckpointError(f"{str(path)!r} already exists; a folder is only written under a new name.")
+        raise TakenError(f"{str(path)!r} already exists; a folder is only written under a new name.")
     with beside(path, overwrite=False) as partial:
         for part, file in CONFIGS.items():
             config = checkpoint.config(part)

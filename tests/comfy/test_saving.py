@@ -217,6 +217,25 @@ def test_two_servers_under_one_prefix(comfy, output, node, monkeypatch):
     assert (first / "another" if first.is_dir() else first).read_text() == "another's"
 
 
+def test_a_folder_taken_before_the_writing_begins(comfy, output, monkeypatch):
+    """Another server takes the number between its choice and the first byte."""
+    loader, module = graphs.load(comfy), comfy.module("nodes.host.save.output")
+    numbered, taken = module.numbered, []
+
+    def slow(prefix, ending=""):
+        path = numbered(prefix, ending)
+        if not taken:
+            taken.append(path)
+            path.mkdir(parents=True)
+        return path
+
+    monkeypatch.setattr(module, "numbered", slow)
+    parts = {"model": loader, "clip": (loader, 1), "vae": (loader, 2), "layout": "diffusers folder", "dtype": "auto"}
+    comfy.finish(comfy.node("AmusedSaveModel", **parts, filename_prefix="amused/early"))
+    first, second = sorted(output.iterdir())
+    assert first == taken[0] and not list(first.iterdir()) and (second / "model_index.json").is_file()
+
+
 def test_the_history_names_the_file(comfy, output):
     loader = graphs.load(comfy)
     own = {"model": loader, "clip": (loader, 1), "vae": (loader, 2), "layout": "one file", "dtype": "auto"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from pathlib import Path
@@ -164,6 +165,16 @@ def test_unsafe_ids_stay_in_the_folder(tmp_path: Path) -> None:
     files = sorted((tmp_path / "out").glob("*.png"))
     assert len(files) == len(ids) and {line["file"] for line in records(tmp_path / "out")} == {f.name for f in files}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(path: Path, **_: bool) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    want = r"^'.*lock-0-of-1' cannot be written \(Read-only file system\)\.$"
+    with pytest.raises(AmusedError, match=want), locked(Store(str(tmp_path)), (0, 1)):
+        pass
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
