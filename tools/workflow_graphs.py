@@ -233,7 +233,9 @@ def batch_of_variations() -> Workflow:
         "With *per_image* seeding, image i uses seed + i and is the same alone: to reproduce the third image, "
         "set the amount to 1 and add 2 to the seed.\n\n"
         "A prompt alone gives little variation here, since the embedded model knows only one image of each "
-        "thing. With amused-256 or amused-512, a `batch_size` in **aMUSEd empty latent** is enough.\n\n" + REPLACE,
+        "thing, unless the prompt leaves something open: with *an animal* and `batch_size` 6 in **aMUSEd empty "
+        "latent**, it generates six animals. With amused-256 or amused-512, that `batch_size` is always enough.\n\n"
+        + REPLACE,
     )
     load = loader(flow)
     picture = drawn_picture(flow, load, "a red apple on a white background", seed=1)

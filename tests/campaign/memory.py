@@ -31,8 +31,9 @@ class Kind:
     def block(self, record: Record, seed: int, known: set[str]) -> None:
         """Adds to `record` what the memory is after a block of prompts."""
         chance = Random(seed)
-        for _ in range(CASES):
-            outcome = self.server.outcome(prompt(chance, largest=self.prompts < WARM_UP))
+        for number in range(CASES):
+            largest = self.prompts < WARM_UP and number % 2 == 0
+            outcome = self.server.outcome(prompt(chance, largest))
             if outcome.status != "success":
                 record.bad += 1
                 record.faults.append(
