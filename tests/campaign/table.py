@@ -24,7 +24,10 @@ def _goals(journal: Journal) -> list[str]:
         sum(record.figures.get(f"succeeded {name}", 0) for record in journal.of("graphs"))
         for name in sorted({name[10:] for r in journal.of("graphs") for name in r.figures if name[:10] == "succeeded "})
     ]
-    growth = max((record.figures["growth"] for record in journal.of("memory") if "growth" in record.figures), default=0)
+
+    def most(name: str) -> float:
+        return max((record.figures.get(name, 0) for record in journal.of("memory")), default=0)
+
     rows = [
         ("headless calls, raw errors", f"{bad('calls')} of {cases('calls')}", "0 of 20,000"),
         ("sequences of loads, LoRAs, saves, pictures", f"{bad('states')} of {cases('states')}", "0"),
@@ -43,8 +46,8 @@ def _goals(journal: Journal) -> list[str]:
          "0 of 200"),
         ("full and read-only disks", f"{bad('disks')} of {cases('disks')}", "0"),
         ("files lost or broken by two servers in one folder", f"{bad('servers')} of {cases('servers')}", "0"),
-        ("memory growth of the server after its first 100 prompts", f"{growth:.1f} MB over {cases('memory')}",
-         "< 20 MB over 1,000"),
+        ("memory growth of the server after its first 100 prompts, and after 600",
+         f"{most('growth'):.1f} and {most('leak'):.1f} MB of {cases('memory')}", "< 20 MB over 1,000"),
     ]  # fmt: skip
     return ["| figure | now | goal |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
 
