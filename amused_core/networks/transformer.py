@@ -41,7 +41,10 @@ class Transformer(Protocol):
     def features(
         self, tokens: Tensor, condition: Any, progress: Progress | None = None, options: dict[str, Any] | None = None
     ) -> Tensor:
-        """What the logits are linear in: `tokens` int64 [B,h,w] -> [B,h,w,C]. `options` are a host's, passed on."""
+        """What the logits are linear in: `tokens` int64 [B,h,w] -> [B,h,w,C].
+
+        `options` are a host's, passed on; `ONE_TOKEN` among them is a hint.
+        """
 
     def logits(self, features: Tensor) -> Tensor:
         """`features` [n,C] -> logits [n,K]."""
