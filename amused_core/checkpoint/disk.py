@@ -12,6 +12,7 @@ from ..errors import CheckpointError, one_line, quoted, quoted_path
 from ..families import FAMILIES
 from ..files.reading import read_json
 from ..files.tensors import ENDING, TensorFile, read_header
+from ..files.writing import TakenError
 from .contents import Checkpoint
 from .folder import INDEX_FILE, FolderSource, write_folder
 from .graph_file import MARKS, Base, GraphFile, is_graph_file
@@ -89,8 +90,8 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype
     `dtype`: cast floating-point weights to it; None keeps each as it is.
 
     Raises:
-        CheckpointError: a name that is neither, or weights that are no numbers.
-        AmusedError: a folder that already exists, or it cannot be written.
+        CheckpointError: a name that is neither, a folder that already exists, or weights that are no numbers.
+        AmusedError: it cannot be written.
     """
     if not isinstance(path, (str, Path)) or not str(path):
         raise CheckpointError(f"The path to save to is {quoted(path)}; allowed are a {ENDING} file or a new folder.")
@@ -100,4 +101,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, dtype: torch.dtype
     elif path.suffix.lower() in OTHER_ENDINGS or ENDING in path.name.lower():
         raise CheckpointError(f"{str(path)!r} must end in {ENDING}, or be the name of a folder.")
     else:
-        write_folder(path, checkpoint, dtype)
+        try:
+            write_folder(path, checkpoint, dtype)
+        except TakenError as error:
+            raise CheckpointError(str(error)) from error
