@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from amused_core import load_model
 from amused_core.evaluation.generation import generate_images
 from amused_core.evaluation.questions import QUESTIONS
-from amused_core.evaluation.sheet import MARKS
+from amused_core.evaluation.sheet import MARKS, to_pixels
 from amused_core.evaluation.vague_task import judge_answers
 from amused_core.model import AmusedModel
 
@@ -54,8 +54,7 @@ def _draw(sheet: Image.Image, top: int, name: str, model: AmusedModel, settings:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=17)
     title = f'"{PROMPT}", seeds 0 to {SEEDS - 1}, {name}: {int(found.valid.sum())} of {SEEDS} valid'
     pen.text((GAP, top + 3), title, fill="black", font=font)
-    pixels = (images.planes.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    for index, (array, valid) in enumerate(zip(pixels, found.valid, strict=True)):
+    for index, (array, valid) in enumerate(zip(to_pixels(images.planes), found.valid, strict=True)):
         left = GAP + index % ACROSS * (SIDE + GAP)
         below = top + TITLE + index // ACROSS * (SIDE + 2 * GAP)
         sheet.paste(Image.fromarray(array).resize((SIDE, SIDE), Image.Resampling.LANCZOS), (left, below))

@@ -60,9 +60,10 @@ def main() -> None:
     parser.add_argument("--shape", choices=["256", "512"], help="random weights of amused-256's or amused-512's sizes")
     parser.add_argument("--steps", type=int, default=12)
     options = parser.parse_args()
-    model = load_model(device="cpu")
     if options.shape:
         model = Pack(Checkpoint(Path("random"), RandomSource(options.shape, 0)), torch.float32, "per_image").model
+    else:
+        model = load_model(device="cpu")
     seconds(model, 2, options.steps)
     rows = []
     for fixed in (False, True):

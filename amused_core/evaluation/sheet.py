@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from ..files.writing import beside
@@ -14,6 +15,11 @@ from ..small_world.scenes.layout import SIDE
 MARKS = {"right": (46, 160, 67), "nearest": (219, 171, 9), "wrong": (207, 34, 46), "": (140, 140, 140)}
 """Colour of the bar under a picture: strictly right, right but for its quality, wrong, not judged."""
 _GAP, _BAR, _LINE, _LINES, _LETTERS = 6, 4, 11, 4, 21
+
+
+def to_pixels(planes: Tensor) -> np.ndarray:
+    """Pictures float [B,3,H,W] -> uint8 [B,H,W,3]."""
+    return (planes.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def save_sheet(
@@ -26,8 +32,7 @@ def save_sheet(
     columns = max(1, min(columns, len(planes)))
     sheet = Image.new("RGB", (columns * wide + _GAP, -(-len(planes) // columns) * high + _GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    pixels = (planes.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    for index, (array, caption) in enumerate(zip(pixels, captions, strict=True)):
+    for index, (array, caption) in enumerate(zip(to_pixels(planes), captions, strict=True)):
         left, top = _GAP + index % columns * wide, _GAP + index // columns * high
         sheet.paste(Image.fromarray(array), (left, top))
         mark = marks[index] if marks else ""

@@ -56,11 +56,11 @@ def predictor(
 
     def first_features(tokens: Tensor, prompts: Sequence[EncodedPrompt], _: Any, progress: Progress) -> Tensor:
         new = list({id(prompt): prompt for prompt in prompts if prompt.first_features is None}.values())
-        hints = {**(options or {}), ONE_TOKEN: True}
-        if new and isinstance(transformer, CompiledTransformer):
+        compiled = isinstance(transformer, CompiledTransformer)
+        if new and compiled:
             new = list(prompts)  # As many rows as in every other step, for another shape would be compiled anew.
-            hints = options
         if new:
+            hints = options if compiled else {**(options or {}), ONE_TOKEN: True}
             grid = tokens[:1].expand(len(new), -1, -1)
             rows = _features(transformer, grid, join_conditions(new), progress, hints)
             for prompt, row in zip(new, rows.split(1), strict=True):

@@ -130,19 +130,17 @@ class UVit(nn.Module):
     def grid(self, tokens: Tensor, given: Condition, options: dict[str, Any] | None = None) -> Tensor:
         """`tokens` int64 [B,h,w] -> what `mlm_layer` makes logits from, [B,C,h,w]."""
         options = {} if options is None else options
-        step = self._step
-        size = tuple(-(-side // step) for side in tokens.shape[1:])
         repeats, computed, inner = self._repeats(tokens, options), tokens, options
         if repeats is not None:
-            height, width = repeats.sides
-            computed, inner = tokens[:, : step * height, : step * width], {**options, REPEATS: repeats}
+            height, width = (self._step * side for side in repeats.sides)
+            computed, inner = tokens[:, :height, :width], {**options, REPEATS: repeats}
         x = self.down_block(self.embed(computed, given.text), given.down, self.attend, inner)
         hidden = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
         for index, layer in enumerate(self.transformer_layers):
             hidden = self.run_layer(index, layer, hidden, given, inner)
         x = self.project_from_hidden(self.project_from_hidden_norm(hidden))
         x = x if repeats is None else repeats.spread(x)
-        x = self.up_block(x.transpose(1, 2).unflatten(2, size), given.up, self.attend, options)
+        x = self.up_block(x.transpose(1, 2).unflatten(2, self._trunk_sides(tokens)), given.up, self.attend, options)
         return x[..., : tokens.shape[-2], : tokens.shape[-1]]
 
     def features(
@@ -167,8 +165,7 @@ class UVit(nn.Module):
 
     def row_bytes(self, tokens: Tensor) -> int:
         """The largest activation that a row of `tokens` [B,h,w] has on its way through `grid`."""
-        config, step = self.config, self._step
-        cells = math.prod(-(-side // step) for side in tokens.shape[1:])
+        config, cells = self.config, math.prod(self._trunk_sides(tokens))
         widest = max(2 * config.intermediate_size, 4 * config.block_out_channels)
         return cells * widest * self.encoder_proj.weight.itemsize
 
@@ -187,13 +184,17 @@ class UVit(nn.Module):
         """Cells of the grid for one of the trunk's, along a side."""
         return 2 if self.config.downsample else 1
 
+    def _trunk_sides(self, tokens: Tensor) -> tuple[int, int]:
+        """Height and width of the trunk's grid."""
+        height, width = (-(-side // self._step) for side in tokens.shape[1:])
+        return height, width
+
     def _repeats(self, tokens: Tensor, options: dict[str, Any]) -> Repeats | None:
         """What the grid repeats; None: it is not known to be one token, or every cell is wanted."""
         padded = any(side % self._step for side in tokens.shape[1:])  # Which tells cells apart, too.
         if padded or not options.get(ONE_TOKEN) or not self.may_repeat(options):
             return None
-        height, width = (side // self._step for side in tokens.shape[1:])
-        return find_repeats(height, width, self.config.num_res_blocks, tokens.device)
+        return find_repeats(*self._trunk_sides(tokens), self.config.num_res_blocks, tokens.device)
 
     def _vector(self, pooled: Tensor, micro: Tensor, text: Tensor) -> Tensor:
         """The condition vector [B,H] after the SiLU that every user of it applies."""

@@ -41,10 +41,10 @@ class Repeats:
 
 def find_repeats(height: int, width: int, convolutions: int, device: torch.device | None = None) -> Repeats | None:
     """The repeats of a grid of `height` x `width` equal cells after some 3x3 convolutions; None: all cells differ."""
-    rows, columns = (_line(side, convolutions, device) for side in (height, width))
     sides = tuple(min(side, 2 * convolutions + 1) for side in (height, width))
     if sides == (height, width):
         return None
+    rows, columns = (_line(side, convolutions, device) for side in (height, width))
     equal = (rows[:, None] * sides[1] + columns).flatten()
     first = torch.empty(sides[0] * sides[1], dtype=torch.int64, device=device)
     first[equal] = torch.arange(height * width, device=device)
@@ -53,7 +53,5 @@ def find_repeats(height: int, width: int, convolutions: int, device: torch.devic
 
 def _line(side: int, border: int, device: torch.device | None) -> Tensor:
     """For each place in a line the computed one: `border` places at both ends, and one for all between."""
-    places = torch.arange(side, device=device)
-    if side <= 2 * border + 1:
-        return places
-    return places.clamp(max=border) + (places - (side - 1 - border)).clamp(min=0)
+    places, left_out = torch.arange(side, device=device), max(0, side - 2 * border - 1)
+    return places.clamp(max=border) + (places - border - left_out).clamp(min=0)

@@ -58,9 +58,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, seen: KeysValues | None, attend: Attend, options: dict[str, Any]) -> Tensor:
         """`x` [B,N,C], `seen` what it looks at (None: itself) -> [B,N,C]."""
-        q, (k, v) = self.to_q(x), self.project_kv(x) if seen is None else seen
-        if seen is None and REPEATS in options:
-            k, v = (options[REPEATS].spread(part) for part in (k, v))
+        q = self.to_q(x)
+        if seen is None:
+            seen = self.project_kv(x)
+            if REPEATS in options:
+                seen = KeysValues(*map(options[REPEATS].spread, seen))
+        k, v = seen
         if self.name == TEXT and OBSERVER in options:
             options[OBSERVER](q, k, self.heads, options)
         out = attend(q, k, v, self.heads, self.name, options)
