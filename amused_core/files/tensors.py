@@ -47,6 +47,15 @@ class _Place:
     size: int
 
 
+@dataclass(frozen=True)
+class _Index:
+    """What the header of an open file says, and the file's time, size and inode."""
+
+    stamp: tuple[int, int, int]
+    metadata: dict[str, str]
+    places: dict[str, _Place]
+
+
 class TensorFile:
     """A `.safetensors` file, of which only the header is read until tensors are asked for.
 
@@ -62,17 +71,14 @@ class TensorFile:
         self.path = path
         try:
             with path.open("rb") as file:
-                self._stamp = _stamp(file)
-                header, data = read_header(file)
-            self.metadata = _metadata(header.pop("__metadata__", {}))
-            self._places = {name: _place(name, about, data) for name, about in header.items()}
-            self._check_size(data)
+                self._index = _index(file)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {one_line(error)}.") from error
+        self.metadata = self._index.metadata
 
     def layout(self) -> dict[str, Tensor]:
         """All tensors without their values, on the meta device."""
-        places = self._places.items()
+        places = self._index.places.items()
         return {name: torch.empty(place.shape, dtype=place.dtype, device="meta") for name, place in places}
 
     def read(self, names: Iterable[str] | None = None, mmap: bool = False) -> dict[str, Tensor]:
@@ -81,25 +87,14 @@ class TensorFile:
         Raises:
             CheckpointError: the file has changed since it was opened, or cannot be read any more.
         """
-        wanted = self._places if names is None else list(names)
+        wanted = self._index.places if names is None else list(names)
         try:
             with self.path.open("rb") as file:
-                self._check_unchanged(file)
-                tensors = self._mapped(wanted) if mmap else self._copied(wanted, file)
-                self._check_unchanged(file)
+                _check_unchanged(file, self._index)
+                tensors = self._mapped(wanted) if mmap else _copied(file, self._index, wanted)
+                _check_unchanged(file, self._index)
         except OSError as error:
             raise CheckpointError(f"{str(self.path)!r} cannot be read: {one_line(error)}.") from error
-        return tensors
-
-    def _copied(self, names: Iterable[str], file: BinaryIO) -> dict[str, Tensor]:
-        tensors = {}
-        for name in sorted(names, key=lambda name: self._places[name].start):
-            place = self._places[name]
-            memory = torch.empty(place.size, dtype=torch.uint8)
-            file.seek(place.start)
-            if file.readinto(memory.numpy()) != place.size:
-                raise OSError("it became shorter while it was read")
-            tensors[name] = memory.view(place.dtype).view(place.shape)
         return tensors
 
     def _mapped(self, names: Iterable[str]) -> dict[str, Tensor]:
@@ -111,31 +106,21 @@ class TensorFile:
         except SafetensorError as error:
             raise OSError(error) from error
 
-    def _check_size(self, data: int) -> None:
-        """The tensors fill the file without gaps, as the format asks."""
-        end = data
-        for place in sorted(self._places.values(), key=lambda place: (place.start, place.size)):
-            if place.start != end:
-                raise ValueError("its tensors overlap or have gaps between them")
-            end += place.size
-        if end > self._stamp[1]:
-            raise ValueError(f"it is not complete, {self._stamp[1]:,} of {end:,} bytes are there")
-        if end < self._stamp[1]:
-            raise ValueError(f"it has {self._stamp[1]:,} bytes instead of {end:,}")
-
-    def _check_unchanged(self, file: BinaryIO) -> None:
-        if _stamp(file) != self._stamp:
-            raise OSError("it has changed since it was opened; load it again")
-
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and the metadata of a `.safetensors` file.
+    """All tensors and the metadata of a `.safetensors` file, of one version of it if it is replaced meanwhile.
 
     Raises:
         CheckpointError: see `TensorFile`.
     """
-    file = TensorFile(path)
-    return file.read(), file.metadata
+    try:
+        with path.open("rb") as file:
+            index = _index(file)
+            tensors = _copied(file, index, index.places)
+            _check_unchanged(file, index)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {one_line(error)}.") from error
+    return tensors, index.metadata
 
 
 def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
@@ -164,9 +149,48 @@ def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     return header, START + size
 
 
+def _index(file: BinaryIO) -> _Index:
+    stamp = _stamp(file)
+    header, data = read_header(file)
+    metadata = _metadata(header.pop("__metadata__", {}))
+    places = {name: _place(name, about, data) for name, about in header.items()}
+    _check_size(places, data, stamp[1])
+    return _Index(stamp, metadata, places)
+
+
 def _stamp(file: BinaryIO) -> tuple[int, int, int]:
     stat = os.fstat(file.fileno())
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _check_unchanged(file: BinaryIO, index: _Index) -> None:
+    if _stamp(file) != index.stamp:
+        raise OSError("it has changed since it was opened; load it again")
+
+
+def _check_size(places: dict[str, _Place], data: int, size: int) -> None:
+    """The tensors fill the file without gaps, as the format asks."""
+    end = data
+    for place in sorted(places.values(), key=lambda place: (place.start, place.size)):
+        if place.start != end:
+            raise ValueError("its tensors overlap or have gaps between them")
+        end += place.size
+    if end > size:
+        raise ValueError(f"it is not complete, {size:,} of {end:,} bytes are there")
+    if end < size:
+        raise ValueError(f"it has {size:,} bytes instead of {end:,}")
+
+
+def _copied(file: BinaryIO, index: _Index, names: Iterable[str]) -> dict[str, Tensor]:
+    tensors = {}
+    for name in sorted(names, key=lambda name: index.places[name].start):
+        place = index.places[name]
+        memory = torch.empty(place.size, dtype=torch.uint8)
+        file.seek(place.start)
+        if file.readinto(memory.numpy()) != place.size:
+            raise OSError("it became shorter while it was read")
+        tensors[name] = memory.view(place.dtype).view(place.shape)
+    return tensors
 
 
 def _metadata(entries: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from amused_core import CheckpointError, load_model
 from amused_core.checkpoint import open_checkpoint, save_checkpoint
-from amused_core.files.tensors import DTYPES, TensorFile, read_tensors
+from amused_core.files import tensors
+from amused_core.files.tensors import DTYPES, TensorFile, read_header, read_tensors
 
 ROOT = Path(__file__).parents[3]
 TENSORS = {
@@ -129,6 +130,20 @@ def test_a_file_that_changed_since(file: Path, change: str, mmap: bool) -> None:
         os.utime(file, ns=(0, 0))
     with pytest.raises(CheckpointError, match=r"x\.safetensors"):
         content.read(mmap=mmap)
+
+
+def test_a_file_that_is_replaced_while_it_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a training run does with each saved state: the version that was opened is read to its end."""
+
+    def replace_after(content: BinaryIO) -> tuple[dict[str, Any], int]:
+        header = read_header(content)
+        save_file({"b": torch.zeros(9)}, file.with_name("new"), metadata={"name": "new"})
+        file.with_name("new").replace(file)
+        return header
+
+    monkeypatch.setattr(tensors, "read_header", replace_after)
+    read, metadata = read_tensors(file)
+    assert same(read, TENSORS) and metadata["name"] == "\u82f9\u679c"
 
 
 # Loads argv[1] in the stored dtype, says so, and draws when the file has been overwritten.
