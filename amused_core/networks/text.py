@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .threads import sleeping_threads
+
 SHOWN = 2000  # characters of what is left out
 logger = logging.getLogger(__name__)
 
@@ -85,7 +87,8 @@ def embed(module: Any, ids: Tensor) -> TextEmbedding:
     last = module.text_model.encoder.layers[-1]
     if _see not in last._forward_pre_hooks.values():
         last.register_forward_pre_hook(_see, with_kwargs=True)
-    pooled = module(ids, output_hidden_states=False).text_embeds
+    with sleeping_threads():
+        pooled = module(ids, output_hidden_states=False).text_embeds
     return TextEmbedding(_seen.pop(), pooled)
 
 

@@ -7,32 +7,40 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
+from threading import Event, Thread
 
 import torch
 
 # How long a count is believed, in seconds.
 VALID = 0.2
+# Elements that torch gives a thread at least.
+_GRAIN = 32768
 _PROC = Path("/proc")
 _last: list[float] = [float("-inf"), 0]
 _most: ContextVar[int | None] = ContextVar("most", default=None)
 
 
 @contextmanager
-def free_threads() -> Iterator[None]:
+def free_threads(large: bool = False) -> Iterator[None]:
     """Within it, torch has a thread for each core that no other process runs on, and at least one.
 
     Threads meet at the end of every small product, and spin while the one they wait for has no core: on two cores with
     four busy neighbours an image takes ten times as long on two threads as on one. Torch's number of threads is as
     before at the end, and on systems without Linux's `/proc` all the time.
+
+    Args:
+        large: the products take so long that waiting may cost a wake-up. If less than half of the cores are free, there
+            is one thread more than there are cores then: GNU's OpenMP lets waiting threads sleep where they outnumber
+            the cores, and more threads have a larger share of the machine.
     """
     before = torch.get_num_threads()
     most = _most.get() or before
     others = _others() if most > 1 else 0
-    threads = max(1, min(most, (os.cpu_count() or 1) - others)) if others else most
     outer = _most.set(most)
     try:
-        _set_threads(threads)
+        _set_threads(_number(most, others, large) if others else most)
         yield
     finally:
         _set_threads(before)
@@ -48,6 +56,55 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         _set_threads(before)
+
+
+@contextmanager
+def sleeping_threads() -> Iterator[None]:
+    """Within it, torch's threads sleep while they wait, if other processes leave too few cores for them.
+
+    Their number stays, since the last bits of pixels depend on it. GNU's OpenMP lets threads spin only while all that
+    it has started are no more than the cores; so as many again are started here, which do nothing.
+    """
+    number, cores = torch.get_num_threads(), os.cpu_count() or 1
+    if number < 2 or 2 * number - 1 <= cores or _others() <= cores - number or not _gnu_openmp():
+        yield
+        return
+    started, over = Event(), Event()
+
+    def hold() -> None:
+        try:
+            torch.empty(number * _GRAIN).fill_(0)
+        finally:
+            started.set()
+        over.wait()
+
+    holder = Thread(target=hold)
+    holder.start()
+    try:
+        started.wait()
+        yield
+    finally:
+        over.set()
+        holder.join()
+
+
+def _number(most: int, others: int, large: bool) -> int:
+    """Threads for a run of which `most` are allowed, beside `others`."""
+    cores = os.cpu_count() or 1
+    free = cores - others
+    if large and most >= cores and 2 * free < cores and _gnu_openmp():
+        return cores + 1
+    return max(1, min(most, free))
+
+
+@cache
+def _gnu_openmp() -> bool:
+    """Whether torch runs on GNU's OpenMP, and no other is loaded."""
+    try:
+        loaded = (_PROC / "self" / "maps").read_text()
+    except OSError:
+        return False
+    return "libgomp" in loaded and "libiomp" not in loaded and "libomp" not in loaded
 
 
 def _set_threads(number: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import AmusedError
 from ..settings.inputs import check_images, token_grids
 from .decoder import fast_decoder, half_decoder
-from .threads import one_thread
+from .threads import one_thread, sleeping_threads
 
 # Weights below which decoding takes one thread: several gain little, and on a busy machine cost ten times the time. It
 # does not depend on the load, since the last bits of pixels depend on the number of threads.
@@ -49,8 +48,9 @@ class VQ:
         """
         check_images(images, self.factor)
         pixels = images.movedim(-1, 1).to(self._where(), torch.float32)
-        latents = self.module.encode(pixels).latents
-        codes = self.module.quantize(latents)[2][2]
+        with sleeping_threads():
+            latents = self.module.encode(pixels).latents
+            codes = self.module.quantize(latents)[2][2]
         return codes.view(latents.shape[0], *latents.shape[-2:])
 
     @torch.no_grad()
@@ -74,7 +74,7 @@ class VQ:
         decoder = fast_decoder(self.module)
         try:
             # One picture at a time: it costs no time, and the peak memory is that of one.
-            with one_thread() if self._small else nullcontext():
+            with one_thread() if self._small else sleeping_threads():
                 return torch.cat([self._decode(grid[None], decoder, half and tokens.is_cuda) for grid in tokens])
         finally:
             if decoder is not None:

@@ -13,7 +13,7 @@ import torch
 
 from amused_core import AmusedModel
 from amused_core.networks import threads
-from amused_core.networks.threads import free_threads
+from amused_core.networks.threads import free_threads, sleeping_threads
 
 COUNT_OTHERS = threads._others
 
@@ -46,6 +46,47 @@ def test_a_thread_for_each_free_core(busy: Callable[[int], None], others: int, n
     with free_threads():
         assert torch.get_num_threads() == number
     assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize(("others", "number"), [(0, 4), (1, 3), (2, 2), (3, 5), (50, 5)])
+def test_large_products_take_more_threads_than_cores_if_few_are_free(
+    busy: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, others: int, number: int
+) -> None:
+    monkeypatch.setattr(threads, "_gnu_openmp", lambda: True)
+    busy(others)
+    with free_threads(), free_threads(large=True):
+        assert torch.get_num_threads() == number
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("cause", ["another OpenMP", "fewer threads than cores"])
+def test_large_products_take_the_free_cores_where_waiting_threads_spin(
+    busy: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    monkeypatch.setattr(threads, "_gnu_openmp", lambda: cause != "another OpenMP")
+    torch.set_num_threads(3 if cause == "fewer threads than cores" else 4)
+    busy(4)
+    with free_threads(large=True):
+        assert torch.get_num_threads() == 1
+
+
+def _tasks() -> int:
+    return len(list((threads._PROC / "self" / "task").glob("*")))
+
+
+@pytest.mark.skipif(not threads._gnu_openmp(), reason="threads of GNU's OpenMP")
+@pytest.mark.parametrize(("others", "more"), [(0, 0), (1, 4)])
+def test_as_many_threads_again_while_not_each_has_a_core(busy: Callable[[int], None], others: int, more: int) -> None:
+    busy(others)
+    torch.empty(4 * threads._GRAIN).fill_(0)
+    before = _tasks()
+    with sleeping_threads():
+        assert torch.get_num_threads() == 4
+        assert _tasks() == before + more
+    deadline = time.monotonic() + 60
+    while _tasks() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert _tasks() == before
 
 
 def test_never_more_than_the_host_has_set(busy: Callable[[int], None]) -> None:
