@@ -169,7 +169,7 @@ def test_progress_and_previews_are_of_the_whole_job(comfy, rows):
         ({"output_folder": "../x"}, "output_folder is '../x'"),
         ({"output_folder": "/x"}, "output_folder is '/x'"),
         ({"output_folder": ""}, "output_folder is ''"),
-        ({"file": "none", "text": "a cat", "width": 30}, "No row could be drawn; the first is line 1: width is 30"),
+        ({"file": "none", "text": "a cat", "width": 30}, "No row could be generated; the first is line 1: width is 30"),
     ],
 )
 def test_refusals(comfy, rows, change, said):

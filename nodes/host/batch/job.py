@@ -65,7 +65,7 @@ def draw_rows(
         graph, node: the prompt, and the id of the node in it.
 
     Raises:
-        AmusedError: see `engine.run`; no rows, or none that could be drawn.
+        AmusedError: see `engine.run`; no rows, or none that could be generated.
     """
     prefix = output.below(folder, "output_folder")
     progress = JobProgress()
@@ -108,7 +108,7 @@ def _report(summary: Summary, results: Path) -> None:
     errors = results.with_name("errors.jsonl")
     first = json.loads(errors.read_text("utf-8").partition("\n")[0])
     if not drawn:
-        raise AmusedError(f"No row could be drawn; the first is {first['place']}: {first['error']}")
+        raise AmusedError(f"No row could be generated; the first is {first['place']}: {first['error']}")
     logger.warning(
         "aMUSEd: %s could not be generated, as %s says; the first is %s: %s",
         summary.errors,
