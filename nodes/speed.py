@@ -39,7 +39,7 @@ class AmusedSpeed(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "guidance_every",
-                    default=1,
+                    default=2,
                     min=1,
                     max=100,
                     tooltip="Evaluates the negative prompt only in the first of this many guided steps. 1 is exact.",

@@ -125,8 +125,8 @@ def test_the_largest_activation_of_a_row(model: AmusedModel, shape: tuple[int, .
 def test_fast_fills_in_what_was_left_out(model: AmusedModel) -> None:
     found = model.generate("a cat", fast=True).settings[0]
     assert (found["steps"], found["cfg_schedule"], found["cfg_interval"]) == (8, "interval", (0.0, 0.5))
-    assert found["int8"] is True and found["cfg_every"] == 1
-    named = {"steps": 8, "cfg_schedule": "interval", "cfg_interval": (0, 0.5), "int8": True}
+    assert found["int8"] is True and found["cfg_every"] == 2
+    named = {"steps": 8, "cfg_schedule": "interval", "cfg_interval": (0, 0.5), "cfg_every": 2, "int8": True}
     assert torch.equal(model.generate("a cat", fast=True).tokens, model.generate("a cat", **named).tokens)
 
 
@@ -145,7 +145,7 @@ def test_fast_fills_in_what_was_left_out(model: AmusedModel) -> None:
 def test_fast_leaves_alone_what_was_given(model: AmusedModel, named: dict[str, Any]) -> None:
     found = model.generate("a cat", fast=True, **named).settings[0]
     assert {name: found[name] for name in named} == named
-    rest = {"steps": 8, "int8": True, "cfg_every": 1}
+    rest = {"steps": 8, "int8": True, "cfg_every": 2}
     assert all(found[name] == value for name, value in rest.items() if name not in named)
     if "cfg_interval" in named:
         assert found["cfg_schedule"] == "interval"

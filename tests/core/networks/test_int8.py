@@ -45,8 +45,9 @@ def test_a_picture_is_the_same_alone_and_in_a_batch(embedded: AmusedModel, how: 
     prompts, seeds = (WORDS * 2)[:count], list(range(40, 40 + count))
     batch = embedded.generate(prompts, seed=seeds, cfg=9.0, **how)
     for index in range(count):
-        again = {key: batch.settings[index][key] for key in ("prompt", "seed", "steps", "cfg", "int8", "cfg_interval")}
-        alone = embedded.generate(**again, cfg_schedule=batch.settings[index]["cfg_schedule"], reuse=bool(index % 2))
+        keys = ("prompt", "seed", "steps", "cfg", "cfg_schedule", "cfg_interval", "cfg_every", "int8")
+        again = {key: batch.settings[index][key] for key in keys}
+        alone = embedded.generate(**again, reuse=bool(index % 2))
         assert torch.equal(alone.tokens[0], batch.tokens[index])
 
 
@@ -170,7 +171,7 @@ def test_int8_without_the_products(monkeypatch: pytest.MonkeyPatch, own: AmusedM
     assert "needs a torch with 8-bit matrix products" in (int8_problem(own.transformer) or "")
     with pytest.raises(AmusedError, match=r"leave int8 out\.$"):
         run(own, int8=True)
-    assert torch.equal(run(own, fast=True, steps=4), run(own, cfg_interval=(0, 0.5)))
+    assert torch.equal(run(own, fast=True, steps=4), run(own, cfg_interval=(0, 0.5), cfg_every=2))
 
 
 @pytest.mark.usefixtures("anew")
