@@ -32,8 +32,8 @@ def free_threads(large: bool = False) -> Iterator[None]:
 
     Args:
         large: the products take so long that waiting may cost a wake-up. If less than half of the cores are free, there
-            is one thread more than there are cores then: GNU's OpenMP lets waiting threads sleep where they outnumber
-            the cores, and more threads have a larger share of the machine.
+            are twice as many threads as cores then: GNU's OpenMP lets waiting threads sleep where they outnumber the
+            cores, and more threads have a larger share of the machine.
     """
     before = torch.get_num_threads()
     most = _most.get() or before
@@ -93,7 +93,7 @@ def _number(most: int, others: int, large: bool) -> int:
     cores = os.cpu_count() or 1
     free = cores - others
     if large and most >= cores and 2 * free < cores and _gnu_openmp():
-        return cores + 1
+        return 2 * cores
     return max(1, min(most, free))
 
 

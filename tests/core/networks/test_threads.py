@@ -48,7 +48,7 @@ def test_a_thread_for_each_free_core(busy: Callable[[int], None], others: int, n
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.parametrize(("others", "number"), [(0, 4), (1, 3), (2, 2), (3, 5), (50, 5)])
+@pytest.mark.parametrize(("others", "number"), [(0, 4), (1, 3), (2, 2), (3, 8), (50, 8)])
 def test_large_products_take_more_threads_than_cores_if_few_are_free(
     busy: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, others: int, number: int
 ) -> None:
