@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,11 +70,8 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with path.open("rb") as file:
-                self._index = _index(file)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {one_line(error)}.") from error
+        with _opened(path) as file:
+            self._index = _index(file)
         self.metadata = self._index.metadata
 
     def layout(self) -> dict[str, Tensor]:
@@ -113,13 +111,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: see `TensorFile`.
     """
-    try:
-        with path.open("rb") as file:
-            index = _index(file)
-            tensors = _copied(file, index, index.places)
-            _check_unchanged(file, index)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {one_line(error)}.") from error
+    with _opened(path) as file:
+        index = _index(file)
+        tensors = _copied(file, index, index.places)
+        _check_unchanged(file, index)
     return tensors, index.metadata
 
 
@@ -147,6 +142,16 @@ def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     if not isinstance(header, dict):
         raise ValueError("its header is no JSON object")
     return header, START + size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, open; what cannot be read of it is a CheckpointError."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {one_line(error)}.") from error
 
 
 def _index(file: BinaryIO) -> _Index:
