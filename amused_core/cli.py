@@ -178,7 +178,7 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=1, metavar="N", help="images to generate (default: 1)")
     add("--width", type=int, metavar="W", help="in pixels (default: the model's native size)")
     add("--height", type=int, metavar="H", help="in pixels (default: the model's native size)")
-    add("--fast", action="store_true", help="several times faster, with different tokens; see docs/speed.md")
+    add("--fast", action="store_true", help="faster, with different tokens; see docs/speed.md")
     add("--compile", action="store_true", help="compile the model first (torch.compile); pays for many images on a GPU")
     add_settings(command)
     add("--dtype", default="auto", metavar="auto|fp32|fp16|bf16", help="precision of the U-ViT and the text encoder")

@@ -2,8 +2,8 @@
 
     python tools/bench_busy.py [--neighbours 4] [--images 5] [--shape 256 --steps 2]
 
-Runs `generate` in this process: as it is, and with `free_threads` switched off. Wall seconds, medians; the neighbours
-are loops of Python that do nothing. Start it on a quiet machine.
+Runs `generate` in this process: as it is, and as if nothing else ran on the machine. Wall seconds, medians; the
+neighbours are loops of Python that do nothing. Start it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
         with neighbours(options.neighbours):
             busy = seconds(model, options.images, options.steps)
         threads._others = count
-        name = f"always {torch.get_num_threads()} threads" if fixed else "free cores (default)"
+        name = f"always {torch.get_num_threads()} threads" if fixed else "by load (default)"
         rows.append({"threads": name, "quiet": f"{quiet:.2f}", "busy": f"{busy:.2f}", "ratio": f"{busy / quiet:.1f}"})
     print(table(rows))
 

@@ -201,7 +201,7 @@ class AmusedModel:
             batch_size: pictures to draw where the inputs do not say it.
             width, height: pixels, multiples of the factor; None: the image's, or the model's own.
             on_step: called after every step with a `Step`.
-            fast: several times faster, with other tokens: fills in `settings.FAST` where settings were left out
+            fast: faster, with different tokens: fills in `settings.FAST` where settings were left out
                 (docs/speed.md).
             compile: compiles the passes (`torch.compile`): the first image of each size waits for it, the others take
                 less time, on a GPU most of all. The tokens stay the same, but for rounding. Not with `int8`.

@@ -1,4 +1,4 @@
-"""As many threads as there are free cores, for the passes of a run."""
+"""How many threads torch has in a run, and how they wait, beside what else runs on the machine."""
 
 from __future__ import annotations
 
