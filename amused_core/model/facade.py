@@ -16,7 +16,7 @@ from ..lora import Lora, Loras
 from ..networks.attention import OBSERVER, AttentionObserver, choose_attention
 from ..networks.compiled import CompiledTransformer
 from ..networks.encoded_prompt import EncodedPrompt, encode_prompts
-from ..networks.int8 import int8_problem, quantized_copy
+from ..networks.int8 import int8_pays, quantized_copy
 from ..networks.kernels import keep_memory
 from ..networks.predictor import predictor
 from ..networks.prompt_cache import PromptCache
@@ -244,7 +244,7 @@ class AmusedModel:
 
     def request(self, **arguments: Any) -> Request:
         """The arguments of `generate`, checked and with every default filled in; `settings` is a dict here."""
-        return resolve(self.checkpoint, int8_works=int8_problem(self.transformer) is None, **arguments)
+        return resolve(self.checkpoint, int8_pays=int8_pays(self.transformer), **arguments)
 
     @torch.no_grad()
     def run(

@@ -98,7 +98,7 @@ def resolve(
     height: int | None = None,
     keep_original: bool = True,
     fast: bool = False,
-    int8_works: bool = True,
+    int8_pays: bool = True,
     settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Request:
     """Checks the arguments of `AmusedModel.generate` and fills in what the checkpoint recommends.
@@ -123,7 +123,7 @@ def resolve(
         checkpoint.transformer_config.codebook_size,
         masked=region is not None,
         fast=inputs.flag(fast, "fast"),
-        int8_works=int8_works,
+        int8_pays=int8_pays,
     )
     if strength is None:
         strength = 0.5 if start is not None and region is None else 1.0

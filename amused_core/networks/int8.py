@@ -15,6 +15,8 @@ from .weights import weights_version
 
 # The largest value of 8 bits, and the smallest scale's largest value: rows of zeros stay zeros.
 LIMIT, TINY = 127, 1e-12
+# Weights below which the products gain little, and passing the rows of a batch one at a time loses more.
+SMALL = 50_000_000
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
 
 
@@ -70,6 +72,11 @@ def is_quantized(transformer: nn.Module) -> bool:
     Rounding to 8 bits makes a token's difference of what a batch changes in the last bit of an fp32 sum.
     """
     return getattr(transformer, "quantized", False)
+
+
+def int8_pays(transformer: nn.Module) -> bool:
+    """Whether `quantized_copy` works, and the transformer is large enough to gain by it."""
+    return sum(weight.numel() for weight in transformer.parameters()) >= SMALL and int8_problem(transformer) is None
 
 
 def int8_problem(transformer: nn.Module) -> str | None:

@@ -145,7 +145,7 @@ def resolve_settings(
     *,
     masked: bool = False,
     fast: bool = False,
-    int8_works: bool = True,
+    int8_pays: bool = True,
 ) -> SamplingSettings:
     """Settings for one run, every `None` filled in.
 
@@ -156,14 +156,14 @@ def resolve_settings(
         masked: the run draws inside a mask; it falls linearly then, whatever the checkpoint's schedule, as in
             diffusers' `AmusedInpaintPipeline`.
         fast: fill in `FAST` first.
-        int8_works: whether `fast` may switch `int8` on.
+        int8_pays: whether `fast` switches `int8` on.
 
     Raises:
         AmusedError: an unknown name, or a value out of range.
     """
     chosen = {name: value for name, value in settings.items() if value is not None}
     if fast:
-        fill = {**FAST, "int8": int8_works}
+        fill = {**FAST, "int8": int8_pays}
         if "cfg_schedule" in chosen:
             del fill["cfg_interval"]
         chosen = {**fill, **chosen}

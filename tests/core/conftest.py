@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from amused_core import AmusedModel, load_model
-from amused_core.networks import threads
+from amused_core.networks import int8, threads
 from tests.tiny import write_tiny_checkpoint
 
 
@@ -82,6 +82,12 @@ def png(picture: torch.Tensor, tmp_path: Path) -> Path:
     file = tmp_path / "picture.png"
     Image.fromarray((picture[0] * 255).round().byte().numpy()).save(file)
     return file
+
+
+@pytest.fixture
+def counts_as_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fast` takes int8 for a small model, too."""
+    monkeypatch.setattr(int8, "SMALL", 0)
 
 
 @pytest.fixture

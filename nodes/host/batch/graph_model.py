@@ -12,7 +12,7 @@ from torch import Tensor
 from ....amused_core.errors import AmusedError
 from ....amused_core.images.masks import cells_to_mask
 from ....amused_core.model.request import Request, resolve
-from ....amused_core.networks.int8 import int8_problem
+from ....amused_core.networks.int8 import int8_pays
 from ....amused_core.sampling.loop import Step
 from .. import guards
 from ..latent import latents
@@ -52,8 +52,8 @@ class GraphModel:
 
     def request(self, **arguments: Any) -> Request:
         """See `AmusedModel.request`."""
-        int8_works = self.device.type == "cpu" and int8_problem(self.transformer) is None
-        return resolve(self.checkpoint, int8_works=int8_works, **arguments)
+        pays = self.device.type == "cpu" and int8_pays(self.transformer)
+        return resolve(self.checkpoint, int8_pays=pays, **arguments)
 
     def load_lora(self, name: str, strength: float) -> None:
         """Adds a LoRA of ComfyUI's folders to those of the graph, for the runs that follow."""

@@ -27,6 +27,7 @@ def test_a_new_seed_reuses_the_first_step(folder: Path) -> None:
     assert torch.equal(warm, model.generate("a red cat", **{**RUN, "seed": 9}, reuse=False).tokens)
 
 
+@pytest.mark.usefixtures("counts_as_large")
 def test_int8_says_that_it_is_for_cpus(folder: Path) -> None:
     model = load_model(folder, device="cuda")
     with pytest.raises(ValueError, match="int8 works in fp32 on a CPU only"):

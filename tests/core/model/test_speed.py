@@ -122,6 +122,7 @@ def test_the_largest_activation_of_a_row(model: AmusedModel, shape: tuple[int, .
     assert seen.bytes == model.transformer.row_bytes(tokens)
 
 
+@pytest.mark.usefixtures("counts_as_large")
 def test_fast_fills_in_what_was_left_out(model: AmusedModel) -> None:
     found = model.generate("a cat", fast=True).settings[0]
     assert (found["steps"], found["cfg_schedule"], found["cfg_interval"]) == (8, "interval", (0.0, 0.5))
@@ -130,6 +131,12 @@ def test_fast_fills_in_what_was_left_out(model: AmusedModel) -> None:
     assert torch.equal(model.generate("a cat", fast=True).tokens, model.generate("a cat", **named).tokens)
 
 
+def test_fast_leaves_int8_out_of_a_small_model(model: AmusedModel) -> None:
+    assert model.generate("a cat", fast=True).settings[0]["int8"] is False
+    assert model.generate("a cat", fast=True, int8=True).settings[0]["int8"] is True
+
+
+@pytest.mark.usefixtures("counts_as_large")
 @pytest.mark.parametrize(
     "named",
     [

@@ -39,7 +39,7 @@ def embedded() -> AmusedModel:
     return load_model()
 
 
-@pytest.mark.parametrize("how", [{"int8": True, "steps": 4}, {"fast": True}], ids=["int8", "fast"])
+@pytest.mark.parametrize("how", [{"int8": True, "steps": 4}, {"fast": True, "int8": True}], ids=["int8", "fast"])
 @pytest.mark.parametrize("count", [2, 5])
 def test_a_picture_is_the_same_alone_and_in_a_batch(embedded: AmusedModel, how: dict[str, Any], count: int) -> None:
     prompts, seeds = (WORDS * 2)[:count], list(range(40, 40 + count))
@@ -146,6 +146,7 @@ def test_the_twin_takes_the_attention_of_the_moment(own: AmusedModel) -> None:
     assert seen
 
 
+@pytest.mark.usefixtures("counts_as_large")
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 def test_int8_in_half_precision(folder: Path, dtype: str) -> None:
     """Refused where it was asked for by name; `fast` goes without."""
@@ -165,7 +166,7 @@ def anew() -> Iterator[None]:
     int8._weight_limit.cache_clear()
 
 
-@pytest.mark.usefixtures("anew")
+@pytest.mark.usefixtures("anew", "counts_as_large")
 def test_int8_without_the_products(monkeypatch: pytest.MonkeyPatch, own: AmusedModel) -> None:
     monkeypatch.delattr(torch, "_int_mm")
     assert "needs a torch with 8-bit matrix products" in (int8_problem(own.transformer) or "")
