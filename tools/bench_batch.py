@@ -29,7 +29,7 @@ THINGS = ("apple", "cat", "dog", "boat", "banana", "house", "tree", "key", "crow
 SIDES = {
     "batch": "amused batch",
     "fast": "--set fast=true",
-    "fast-fp32": "--set fast=true int8=false",
+    "fast-int8": "--set fast=true int8=true",
     "loop": "a loop of generate",
     "diffusers": "diffusers, a row at a time",
 }
@@ -96,7 +96,7 @@ def make_sides(folder: Path) -> dict[str, Callable[[int, list[str]], None]]:
             found = pipe(prompt, num_inference_steps=12, guidance_scale=best.cfg, generator=generator, **size)
             found.images[0].save(folder / f"diffusers{number}.png")
 
-    fast = {"fast": partial(batch, fast=True), "fast-fp32": partial(batch, fast=True, int8=False)}
+    fast = {"fast": partial(batch, fast=True), "fast-int8": partial(batch, fast=True, int8=True)}
     return {"batch": batch, **fast, "loop": loop, "diffusers": diffusers}
 
 

@@ -87,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
     from ..sampling.randomness import MAX_SEED
     from ..settings.inputs import whole
     from . import columns
+    from .ledger import is_table, origin
     from .model_backend import ModelBackend
     from .names import find_layout
     from .pictures import Expansion, table_pictures
@@ -94,6 +95,9 @@ def run(options: argparse.Namespace) -> int:
     from .store import absolute
 
     rows = absolute(options.rows)
+    source = origin(rows)
+    if options.overwrite and is_table(rows, absolute(options.out)):
+        raise AmusedError(f"--overwrite would remove the rows {rows!r}; copy them out of that folder first.")
     lora = {"lora": options.lora} if options.lora else {}
     expansion = Expansion(
         seed=whole(options.seed, "--seed", 0, MAX_SEED),
@@ -106,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
         options,
         pictures=partial(table_pictures, rows, expansion),
         about={**about, "lora": options.lora or []},
-        source=rows,
+        source=source,
         tokens=options.tokens,
         ending=expansion.layout.ending,
     )
@@ -115,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
 
         work = partial(run_on_ray, job, _loading(options), options.ray, options.workers)
         return show_run(job, lambda on_progress: work(on_progress=on_progress))
-    backend = ModelBackend(_load(options), rows)
+    backend = ModelBackend(_load(options), source)
     return show_estimate(job, backend) if options.dry_run else _run(job, backend)
 
 
@@ -125,7 +129,10 @@ def decode(options: argparse.Namespace) -> int:
     from .store import absolute
 
     tokens = TokenSource(absolute(options.source))
-    job = _job(options, pictures=tokens.pictures, about={"tokens": options.source}, source=tokens.source)
+    options.part = options.part or tokens.part
+    job = _job(
+        options, pictures=tokens.pictures, about={"tokens": options.source}, source=tokens.source, ending=tokens.ending
+    )
     return _run(job, DecodingBackend(_load(options), tokens.source))
 
 

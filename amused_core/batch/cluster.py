@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ def run_on_ray(
     plan = Plan(job, survey(job.pictures), ModelBackend(load_model(**loading)).identity())
     ledger = Ledger(Store(job.out))
     progress = Progress(0, plan.total, 0, 0)
-    with locked(ledger.store, job.shard, job.unlock), _connection(ray, address):
-        ledger.begin(plan.manifest(), job.overwrite)
+    begin = partial(ledger.begin, plan.manifest(), job.overwrite)
+    with locked(ledger.store, job.shard, begin, job.unlock), _connection(ray, address):
         try:
             for done, errors, drawn in _deal(ray, plan, loading, workers):
                 progress = Progress(progress.done + done, plan.total, progress.errors + errors, progress.drawn + drawn)

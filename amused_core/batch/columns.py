@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..errors import AmusedError
@@ -29,6 +29,8 @@ ARGUMENTS: dict[str, Callable[[str], Any]] = {
     "lora": _text,
     **{name: value.parse for name, value in VALUES.items()},
 }
+# Those that may be empty.
+TEXTS = ("prompt", "negative_prompt")
 # What the job itself reads.
 COLUMNS: dict[str, Callable[[str], Any]] = {"id": _text, "seed": parse_whole, "count": parse_whole, **ARGUMENTS}
 # What the job writes about a picture; a table may be the results of another job.
@@ -38,6 +40,8 @@ RESULTS = ("number", "row", "file", "status", "error", "seconds", "place", "mode
 def cell(name: str, value: Any) -> Any:
     """A cell of column `name` as the type that the column has, where it says one; None: nothing is given."""
     if isinstance(value, str):
+        if not value and name in COLUMNS and name not in TEXTS:
+            return None
         return COLUMNS[name](value) if name in COLUMNS else value
     if isinstance(value, float):
         if math.isnan(value):
@@ -45,6 +49,17 @@ def cell(name: str, value: Any) -> Any:
         # Tables write whole numbers as fractions where a column has gaps.
         return int(value) if COLUMNS.get(name) is parse_whole and value.is_integer() else value
     return value
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON knows; others, such as the dates of a Parquet file, as text, and bytes as their number."""
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def assignments(items: Iterable[str], option: str) -> dict[str, str]:
@@ -73,8 +88,12 @@ def defaults(items: Iterable[str]) -> dict[str, Any]:
 
 
 def grid(items: Iterable[str]) -> dict[str, list[Any]]:
-    """What `--grid` says: the values of each column, of which every row gets every combination."""
-    return {
-        name: [cell(name, part.strip()) for part in text.split(",")]
-        for name, text in assignments(items, "--grid").items()
-    }
+    """What `--grid` says: the values of each column, of which every row gets every combination.
+
+    Raises:
+        AmusedError: see `assignments`; or the column is `count`, which says how many such rows there are.
+    """
+    named = assignments(items, "--grid")
+    if "count" in named:
+        raise AmusedError(f"--grid has count={named['count']}; allowed is --set count=N, images of each combination.")
+    return {name: [cell(name, part.strip()) for part in text.split(",")] for name, text in named.items()}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import io
+import tarfile
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
+from ..errors import AmusedError, one_line
 from ..files.tokens import read_tokens
 from .backend import Drawn
 from .columns import ARGUMENTS
 from .formats import Packed, find_format
-from .ledger import Ledger, part_name
+from .ledger import MANIFEST, Ledger, part_name
 from .model_backend import ModelBackend
-from .names import DIGITS
+from .names import DIGITS, geneval_metadata
 from .pictures import Picture
 from .store import Store
 
@@ -33,25 +37,35 @@ class TokenSource:
     Args:
         url: the job's folder, or a `.npy` file.
 
+    Attributes:
+        source: what names of images and masks are relative to.
+        ending: of the images that the job would have written.
+        part: images in a part of the job; None: a `.npy` file has none.
+
     Raises:
         AmusedError: neither, or a job without tokens.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.source = ""
+        self.source, self.ending = "", ".png"
+        self.part: int | None = None
         if url.endswith(".npy"):
             return
         self._ledger = Ledger(Store(url))
         manifest = self._ledger.manifest()
         if manifest is None:
             raise AmusedError(f"{url!r} is no folder of a batch job; allowed are those, and .npy files.")
-        output = manifest["output"]
-        if output["tokens"] == "no":
+        try:
+            output, self._columns = manifest["output"], tuple(manifest["columns"])
+            kept, self.ending, self.part = output["tokens"], output["ending"], output["part"]
+            self._format = find_format(output["format"], self.ending, self._columns)
+        except (KeyError, TypeError) as error:
+            raise AmusedError(f"{MANIFEST} in {url!r} is not of a batch job: {one_line(error)} is missing.") from error
+        if kept == "no":
             raise AmusedError(f"The job in {url!r} has no tokens; --tokens keeps them.")
-        self._columns = tuple(manifest["columns"])
-        self._format = find_format(output["format"], output["ending"], self._columns)
         self.source = manifest.get("source", "")
+        self._metadata = manifest.get("options", {}).get("layout") == "geneval"
 
     def pictures(self) -> Iterator[Picture]:
         """A picture for each grid of tokens: `arguments` has "tokens" [h,w], and "settings" where they are known."""
@@ -61,15 +75,30 @@ class TokenSource:
                 yield Picture(number, number, f"grid {number}", name, name, {"tokens": grid.numpy(), "settings": {}})
             return
         for part in self._ledger.part_numbers():
-            records = {record["number"]: record for record in self._ledger.records(part) if record["status"] == "ok"}
-            for number, file, tokens in self._tokens(part, records):
-                yield self._picture(records[number], file, tokens)
+            records = self._ledger.records(part)
+            drawn = {record["number"]: record for record in records if record["status"] == "ok"}
+            pictures = (
+                self._picture(drawn[number], file, tokens) for number, file, tokens in self._tokens(part, drawn)
+            )
+            failed = (self._failed(record) for record in records if record["number"] not in drawn)
+            # With those that failed, the parts are those of the job.
+            yield from heapq.merge(pictures, failed, key=attrgetter("number"))
 
     def _picture(self, record: dict[str, Any], file: str, tokens: np.ndarray) -> Picture:
         columns = {name: record[name] for name in self._columns if name in record}
         settings = {name: value for name, value in record.items() if name not in OURS and name not in columns}
         arguments = {"tokens": tokens, "settings": settings}
-        return Picture(record["number"], record["row"], f"row {record['row']}", record["id"], file, arguments, columns)
+        ours, sidecar = (record["number"], record["row"], f"row {record['row']}", record["id"]), None
+        if self._metadata:
+            name = geneval_metadata(record["row"])
+            with self._ledger.store.reading(name) as metadata:
+                sidecar = name, metadata.read().decode()
+        return Picture(*ours, file, arguments, columns, sidecar=sidecar)
+
+    def _failed(self, record: dict[str, Any]) -> Picture:
+        columns = {name: record[name] for name in self._columns if name in record}
+        place = record.get("place") or f"row {record['row']}"
+        return Picture(record["number"], record["row"], place, record["id"], columns=columns, error=record["error"])
 
     def _tokens(self, part: int, records: dict[int, dict[str, Any]]) -> Iterator[tuple[int, str, np.ndarray]]:
         """Number, file and tokens [h,w] of each picture that is stored."""
@@ -77,15 +106,25 @@ class TokenSource:
         if not isinstance(self._format, Packed):
             for number, record in records.items():
                 name = record["file"].rpartition(".")[0]
-                with store.reading(f"{name}.npy") as file:
+                with store.reading(f"{name}.npy") as file, self._whole(f"{name}.npy"):
                     yield number, name, np.lib.format.read_array(io.BytesIO(file.read()), allow_pickle=False)[0]
         elif not self._ledger.is_finished(part):
             raise AmusedError(f"The job in {self.url!r} is not finished; run it to its end first.")
         elif records:
-            with store.reading(part_name(part) + self._format.ending) as file:
+            packed = part_name(part) + self._format.ending
+            with store.reading(packed) as file, self._whole(packed):
                 for drawing in self._format.unpack(file):
                     if drawing.number in records and drawing.tokens is not None:
                         yield drawing.number, drawing.file, drawing.tokens[0]
+
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except AmusedError:
+            raise
+        except (ValueError, KeyError, EOFError, OSError, tarfile.TarError) as error:
+            raise AmusedError(f"{name} in {self.url!r} is damaged: {one_line(error)}.") from error
 
 
 class DecodingBackend(ModelBackend):

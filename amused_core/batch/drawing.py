@@ -47,7 +47,7 @@ def drawings(
             picture.number,
             picture.file,
             about,
-            None if images is None else encode_picture(images[index], _plain(about), ending),
+            None if images is None else encode_picture(images[index], about, ending),
             ending,
             compact(drawn.tokens[index : index + 1]) if tokens else None,
             picture.sidecar,
@@ -65,9 +65,3 @@ def npy(tokens: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, tokens, allow_pickle=False)
     return file.getvalue()
-
-
-def _plain(about: dict[str, Any]) -> dict[str, Any]:
-    """Values that JSON knows; others, such as the dates of a Parquet file, as text."""
-    known = (str, int, float, bool, list, tuple, dict, type(None))
-    return {name: value if isinstance(value, known) else str(value) for name, value in about.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import AmusedError
 from .backend import Backend
@@ -58,8 +59,7 @@ def run(job: Job, backend: Backend, on_progress: OnProgress | None = None) -> Su
 def draw(plan: Plan, backend: Backend, on_progress: OnProgress | None = None) -> Summary:
     """The same for a job that was looked at."""
     job, ledger = plan.job, Ledger(Store(plan.job.out))
-    with locked(ledger.store, job.shard, job.unlock):
-        ledger.begin(plan.manifest(), job.overwrite)
+    with locked(ledger.store, job.shard, partial(ledger.begin, plan.manifest(), job.overwrite), job.unlock):
         began = time.perf_counter()
         writer = Writer(plan, ledger, on_progress)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from ..errors import AmusedError
 from .backend import Backend
 from .drawing import drawings, npy
 from .engine import batches, group
@@ -14,6 +15,9 @@ from .pictures import Picture
 from .store import Store
 from .survey import survey
 
+# Batches of which the first that can be drawn is measured.
+SAMPLES = 16
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -22,7 +26,7 @@ class Estimate:
     Attributes:
         rows, pictures: of the whole job.
         missing: pictures of our share that are not drawn yet; `batches` of them.
-        errors: pictures that cannot be drawn; `first_error` says of the first one where it is and why.
+        errors: pictures found that cannot be drawn; `first_error` says of the first one where it is and why.
         seconds, bytes: for those missing, from one batch that was drawn and thrown away.
     """
 
@@ -44,20 +48,29 @@ def estimate(job: Job, backend: Backend) -> Estimate:
     """
     plan = Plan(job, survey(job.pictures), backend.identity())
     ledger = Ledger(Store(job.out))
-    there = ledger.manifest()
-    resumed = there is not None and there.get("fingerprint") == plan.manifest()["fingerprint"] and not job.overwrite
+    resumed = ledger.check(plan.manifest(), job.overwrite)
     missing = count = errors = 0
-    first_error, largest = None, []
+    first_error: str | None = None
+    samples: list[list[Picture]] = []
     for part, pictures in plan.parts_of_pictures():
-        done = {record["number"] for record in ledger.records(part)} if resumed else set()
+        records = ledger.records(part) if resumed else []
+        done = {record["number"] for record in records if not (job.retry_errors and record["status"] == "error")}
         groups, failures = group([picture for picture in pictures if picture.number not in done], backend)
         errors += len(failures)
         if failures and first_error is None:
             first_error = f"{failures[0][0].place}: {failures[0][1]}"
-        for batch in batches(groups, job.batch, backend):
-            missing, count = missing + len(batch), count + 1
-            largest = batch if len(batch) > len(largest) else largest
-    seconds, size = _measure(plan, backend, largest) if largest else (0.0, 0.0)
+        for members in groups:
+            cut = list(batches([members], job.batch, backend))
+            missing, count = missing + len(members), count + len(cut)
+            samples = sorted([*samples, cut[0]], key=len, reverse=True)[:SAMPLES]
+    seconds = size = 0.0
+    for pictures in samples:
+        try:
+            seconds, size = _measure(plan, backend, pictures)
+            break
+        except AmusedError as error:
+            missing, errors = missing - len(pictures), errors + len(pictures)
+            first_error = first_error or f"{pictures[0].place}: {error}"
     return Estimate(
         plan.survey.rows,
         plan.survey.pictures,

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import AmusedError
 from ..settings import inputs
+from . import parquet
 from .formats import FORMATS, Format, find_format
 from .pictures import Picture
 from .survey import Pictures, Survey, canonical
@@ -71,11 +72,19 @@ class Plan:
     Attributes:
         job, survey: which.
         identity: what the backend says of itself.
+
+    Raises:
+        AmusedError: the rows have a column that the format needs itself.
     """
 
     job: Job
     survey: Survey
     identity: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in parquet.CONTENT if self.job.format == "parquet" else ():
+            if name in self.survey.columns:
+                raise AmusedError(f"The rows have a column {name!r}, which --format parquet writes; rename it.")
 
     @property
     def size(self) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import AmusedError
-from .store import Store
+from .store import Store, split
 
 FOLDER = ".job"
 MANIFEST = "job.json"
 # What may differ between runs of one job.
 LOOSE = ("fingerprint", "source")
+# The tables that `tables.publish` writes.
+TABLES = re.compile(r"(results|errors)(-\d+-of-\d+)?\.(jsonl|parquet)")
 BATCH, ERRORS, KEPT = "batch-", "errors-", "kept"
 Record = dict[str, Any]
 
@@ -40,43 +43,69 @@ class Ledger:
                 ) from error
         return content if isinstance(content, dict) else {}
 
-    def begin(self, manifest: dict[str, Any], overwrite: bool) -> None:
-        """Makes sure that the folder is this job's.
+    def check(self, manifest: dict[str, Any], overwrite: bool) -> bool:
+        """Whether the folder is this job's already.
 
         Raises:
             AmusedError: it is another's, and `overwrite` is not set.
         """
-        there = None if overwrite and self._damaged() else self.manifest()
-        if there is not None and there.get("fingerprint") != manifest["fingerprint"]:
-            if not overwrite:
-                names = [name for name in manifest if name not in LOOSE and there.get(name) != manifest[name]]
-                raise AmusedError(
-                    f"{self.store.url!r} holds another job: its {' and '.join(names)} differ; take another folder, or "
-                    "--overwrite to remove what that job drew."
-                )
-        if overwrite:
-            self._clear()
-        if there is None or overwrite:
-            self.store.write(MANIFEST, (json.dumps(manifest, indent=1, default=str) + "\n").encode())
-
-    def _damaged(self) -> bool:
-        try:
-            self.manifest()
-        except AmusedError:
+        there = self._readable_manifest() if overwrite else self.manifest()
+        if there is not None and there.get("fingerprint") == manifest["fingerprint"]:
             return True
+        if there is None and not self._any_file():
+            return False
+        if not overwrite:
+            names = [name for name in manifest if name not in LOOSE and (there or {}).get(name) != manifest[name]]
+            which = f"another job: its {' and '.join(names)} differ" if there else f"images of a job without {MANIFEST}"
+            raise AmusedError(
+                f"{self.store.url!r} holds {which}; take another folder, or --overwrite to remove what that job drew."
+            )
         return False
+
+    def begin(self, manifest: dict[str, Any], overwrite: bool, busy: bool = False) -> None:
+        """Makes the folder this job's; what another job drew is removed with `overwrite`.
+
+        Args:
+            manifest: of this job.
+            overwrite: see `check`.
+            busy: another process is at work in the folder.
+
+        Raises:
+            AmusedError: see `check`; or there is something to remove while the folder is `busy`.
+        """
+        if self.check(manifest, overwrite):
+            return
+        if self.part_numbers() or self.store.exists(MANIFEST):
+            if busy:
+                raise AmusedError(f"Another process is drawing another job into {self.store.url!r}; wait for it.")
+            self._clear()
+        self.store.write(MANIFEST, (json.dumps(manifest, indent=1, default=str) + "\n").encode())
+
+    def _readable_manifest(self) -> dict[str, Any] | None:
+        """The manifest; None, too, where it is damaged."""
+        try:
+            return self.manifest()
+        except AmusedError:
+            return None
+
+    def _any_file(self) -> bool:
+        """Whether any file is there that a record names."""
+        names = (record.get("file") for part in self.part_numbers() for record in self.records(part))
+        return any(self.store.exists(name) for name in names if name)
 
     def _clear(self) -> None:
         """Removes what a job wrote, and nothing else."""
+        output = (self._readable_manifest() or {}).get("output", {})
+        tokens = output.get("format") == "files" and output.get("tokens") != "no"
         for part in self.part_numbers():
-            for record in self.records(part):
-                if record.get("file"):
-                    self.store.remove(record["file"])
-                if record.get("tokens"):
-                    self.store.remove(record["tokens"])
-        for name in self.store.names():
-            if name == MANIFEST or name.startswith(("results", "errors")) and name.endswith((".jsonl", ".parquet")):
+            for name in {record.get("file") for record in self.records(part)} - {None}:
                 self.store.remove(name)
+                if tokens:
+                    self.store.remove(f"{name.rpartition('.')[0]}.npy")
+        for name in self.store.names():
+            if TABLES.fullmatch(name):
+                self.store.remove(name)
+        self.store.remove(MANIFEST)
         for name in self.store.names(FOLDER):
             if not name.startswith("lock"):
                 self.store.remove(f"{FOLDER}/{name}")
@@ -141,3 +170,17 @@ def write_lines(store: Store, name: str, records: Iterable[Record]) -> None:
     with store.writing(name) as path, path.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+
+
+def is_table(rows: str, out: str) -> bool:
+    """Whether the file `rows` is one of the tables that the job in the folder `out` writes."""
+    folder, name = split(rows)
+    return folder == out.rstrip("/") and TABLES.fullmatch(name) is not None
+
+
+def origin(rows: str) -> str:
+    """The file that names in a table are relative to: itself, or where it is a job's results, what that job read."""
+    folder = split(rows)[0]
+    if not is_table(rows, folder):
+        return rows
+    return (Ledger(Store(folder)).manifest() or {}).get("source") or rows

@@ -1,11 +1,11 @@
-"""Keeping two processes from drawing the same share of a job."""
+"""Keeping processes from each other's work: each has a share of the job in a folder."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from ..errors import AmusedError
@@ -13,32 +13,69 @@ from .extra import filelock
 from .ledger import FOLDER
 from .store import Store
 
+PREFIX, BEGINNING = f"{FOLDER}/lock-", f"{FOLDER}/lock-begin"
+
 
 @contextmanager
-def locked(store: Store, shard: tuple[int, int], force: bool = False) -> Iterator[None]:
+def locked(store: Store, shard: tuple[int, int], begin: Callable[[bool], None], force: bool = False) -> Iterator[None]:
     """Holds the lock of one share of the job in a folder.
 
     On a disk the system gives it up when the process ends, however that happens. Elsewhere it is an object that says
     who is at it; `force` takes it over.
 
+    Args:
+        store: the folder.
+        shard: (i, n), which share.
+        begin: called once the lock is held, and by one process at a time; told whether others hold one.
+        force: see above.
+
     Raises:
-        AmusedError: another process has it.
+        AmusedError: another process has it, or has a share of a job that is shared out otherwise.
     """
-    name = f"{FOLDER}/lock-{shard[0]}-of-{shard[1]}"
-    with _file(store, name) if store.local else _object(store, name, force):
+    name = f"{PREFIX}{shard[0]}-of-{shard[1]}"
+    with ExitStack() as held:
+        with _file(store, BEGINNING, wait=True) if store.local else nullcontext():
+            held.enter_context(_file(store, name) if store.local else _object(store, name, force))
+            others = [] if force else [other for other in _locks(store) if other != name and _is_held(store, other)]
+            for other in others:
+                if not other.endswith(f"-of-{shard[1]}"):
+                    raise _busy(store)
+            begin(bool(others))
         yield
 
 
+def _locks(store: Store) -> list[str]:
+    names = (f"{FOLDER}/{name}" for name in store.names(FOLDER))
+    return [name for name in names if name.startswith(PREFIX) and name != BEGINNING]
+
+
+def _is_held(store: Store, name: str) -> bool:
+    if not store.local:
+        return True
+    lock = filelock().FileLock(Path(store.root, name), timeout=0)
+    try:
+        lock.acquire()
+    except filelock().Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _busy(store: Store) -> AmusedError:
+    end = "stop it" if store.local else "if it has ended, go on with --unlock"
+    return AmusedError(f"Another process is drawing into {store.url!r}; wait for it, or {end}.")
+
+
 @contextmanager
-def _file(store: Store, name: str) -> Iterator[None]:
+def _file(store: Store, name: str, wait: bool = False) -> Iterator[None]:
     library = filelock()
     path = Path(store.root, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = library.FileLock(path, timeout=0)
+        lock = library.FileLock(path, timeout=-1 if wait else 0)
         lock.acquire()
     except library.Timeout:
-        raise AmusedError(f"Another process is drawing into {store.url!r}; wait for it, or stop it.") from None
+        raise _busy(store) from None
     except OSError as error:
         raise AmusedError(f"{str(path)!r} cannot be written ({error.strerror or error}).") from error
     try:

@@ -18,6 +18,7 @@ from ..model.request import Request, join_requests
 from ..networks.prompt_cache import PromptCache
 from ..settings import VALUES
 from .backend import Drawn
+from .columns import TEXTS
 from .pictures import Picture
 from .store import neighbour, open_url
 
@@ -94,6 +95,9 @@ class ModelBackend:
     def _request(self, picture: Picture) -> Request:
         arguments = {name: value for name, value in picture.arguments.items() if name != "lora"}
         settings = {name: arguments.pop(name) for name in VALUES if name in arguments}
+        for name in TEXTS:
+            if not isinstance(arguments.get(name, ""), str):
+                raise AmusedError(f"{name} is {quoted(arguments[name])}; allowed is a text.")
         for name, read in (("image", open_picture), ("mask", open_mask)):
             if name in arguments:
                 arguments[name] = self._open(arguments[name], name, read)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import AmusedError
+from ..errors import AmusedError, quoted
 from .rows import Row
 
 DIGITS = 7
-MAX_BYTES = 200
+# Of the 255 that file systems allow, a value has so many, and a name without its ending.
+MAX_BYTES, LONGEST = 200, 250
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
@@ -93,7 +94,14 @@ def template(text: str) -> Layout:
         raise AmusedError(
             f"The name {text!r} must be a path within the folder, such as '{{id}}' or '{{style}}/{{id}}'."
         )
-    return Layout(text, lambda place: "".join(literal + _value(name, place) for literal, name in parts))
+
+    def file(place: Place) -> str:
+        name = "".join(literal + _value(field, place) for literal, field in parts)
+        if long := [piece for piece in name.split("/") if len(piece.encode()) > LONGEST]:
+            raise AmusedError(f"The name {quoted(long[0])} is too long; allowed are {LONGEST} bytes.")
+        return name
+
+    return Layout(text, file)
 
 
 def _value(name: str | None, place: Place) -> str:
@@ -107,8 +115,13 @@ def _value(name: str | None, place: Place) -> str:
     return safe_name(str(known[name]))
 
 
+def geneval_metadata(row: int) -> str:
+    """The sidecar of a row in the layout "geneval"."""
+    return f"{row:05}/metadata.jsonl"
+
+
 def _geneval_sidecar(place: Place) -> tuple[str, str]:
-    return f"{place.row.number:05}/metadata.jsonl", json.dumps(dict(place.row.columns), default=str)
+    return geneval_metadata(place.row.number), json.dumps(dict(place.row.columns), default=str)
 
 
 LAYOUTS = {

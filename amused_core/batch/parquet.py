@@ -17,6 +17,8 @@ from .extra import pyarrow
 
 ENDING = ".parquet"
 ROWS_AT_A_TIME = 64
+# The columns that hold an image and its tokens.
+CONTENT = ("png", "jpg", "tokens")
 # What a result says beside the sampling settings.
 ABOUT = ("model", "dtype", "prompt", "negative_prompt", "seed", "seeding", "width", "height", "strength", "image",
     "mask", "keep_original", "lora")  # fmt: skip
@@ -55,7 +57,7 @@ def schema(columns: Sequence[str], head: Sequence[str], tail: Sequence[str]) -> 
 
 def write(path: Path, drawings: Iterable[Drawing], columns: Sequence[str]) -> None:
     """Writes a whole file; `columns` pass through."""
-    form = schema(columns, ("number", "file", "id", "png", "jpg", "tokens"), ())
+    form = schema(columns, ("number", "file", "id", *CONTENT), ())
     write_rows(path, form, map(_row, drawings))
 
 
@@ -83,6 +85,20 @@ def _row(drawing: Drawing) -> dict[str, Any]:
     tokens = None if drawing.tokens is None else drawing.tokens[0].tolist()
     ours = {"number": drawing.number, "file": drawing.file, "tokens": tokens}
     return {**drawing.about, **ours, drawing.ending[1:]: drawing.picture}
+
+
+def fitting(row: dict[str, Any], form: Any) -> dict[str, Any]:
+    """The values of a row that have the types of the schema `form`."""
+    arrow = pyarrow()
+
+    def fits(name: str, value: Any) -> bool:
+        try:
+            arrow.array([value], form.field(name).type)
+        except (arrow.lib.ArrowException, OverflowError):
+            return False
+        return True
+
+    return {name: value for name, value in _typed(row, form).items() if fits(name, value)}
 
 
 def _typed(row: dict[str, Any], form: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import AmusedError, quoted
 from ..sampling.randomness import MAX_SEED
 from ..settings import inputs
-from .columns import COLUMNS, RESULTS
+from .columns import COLUMNS, RESULTS, TEXTS
 from .names import DEFAULT, DIGITS, Layout, Place
 from .rows import Row, read_rows
 from .wildcards import expand_wildcards, stable_hash
@@ -103,7 +103,7 @@ def _of_row(row: Row, expansion: Expansion, number: int, index: int) -> list[Pic
         if "prompt" not in arguments:
             columns = ", ".join(row.columns) or "none"
             raise AmusedError(f"The row has no prompt; its columns are {columns}.")
-        for text in ("prompt", "negative_prompt"):
+        for text in TEXTS:
             if isinstance(arguments.get(text), str):
                 arguments[text] = expand_wildcards(arguments[text], seed)
         place = Place(row, copy, number + copy, f"{name}-{copy}" if several else name, seed, index)

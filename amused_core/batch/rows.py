@@ -7,10 +7,11 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, BinaryIO
 
 from ..errors import AmusedError, one_line, quoted
-from .columns import cell
+from .columns import COLUMNS, cell, plain
 from .store import open_url
 
 # Lone surrogates stand for bytes that are not UTF-8, so that one bad line does not end a job.
@@ -64,8 +65,22 @@ Found = tuple[str, dict[str, Any], str | None]
 def make_row(number: int, place: str, columns: Mapping[str, Any], error: str | None = None) -> Row:
     """A row of cells as a table has them: each gets its column's type, empty ones are left out."""
     cells = {name: value for name, item in columns.items() if (value := cell(name, item)) is not None}
-    bad = [text for item in cells.items() for text in item if isinstance(text, str) and not _is_unicode(text)]
-    return Row(number, place, cells, error or (f"The row holds {quoted(bad[0])}, which is not UTF-8." if bad else None))
+    cells = {name: value if name in COLUMNS else plain(value) for name, value in cells.items()}
+    bad = next((text for text in _texts(cells) if not _is_unicode(text)), None)
+    return Row(
+        number, place, cells, error or (None if bad is None else f"The row holds {quoted(bad)}, which is not UTF-8.")
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value.keys(), *value.values()])
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
 
 
 def _is_unicode(text: str) -> bool:
@@ -119,18 +134,22 @@ def _table(file: BinaryIO, delimiter: str) -> Iterator[Found]:
                 raise AmusedError(f"The first line of the table cannot be read: {error}.") from error
             yield place, {}, f"The row cannot be read: {error}."
             continue
+        if not any(cells):
+            continue
         if names is None:
             names = _names(cells)
-        elif len(cells) > len(names) and any(cells[len(names) :]):
-            yield place, {}, f"The row has {len(cells)} cells but the table has {len(names)} columns."
-        elif any(cells):
+        elif any(text for name, text in zip_longest(names, cells, fillvalue="") if not name):
+            named = sum(map(bool, names))
+            yield place, {}, f"The row has {len(cells)} cells but the table has {named} columns."
+        else:
             # An empty cell gives nothing.
             yield place, {name: text for name, text in zip(names, cells, strict=False) if text}, None
 
 
 def _names(cells: list[str]) -> list[str]:
+    """A spreadsheet's empty columns have no name."""
     names = [text.strip() for text in cells]
-    for name in names:
+    for name in filter(None, names):
         if names.count(name) > 1:
             raise AmusedError(f"The table has two columns named {name!r}.")
     return names

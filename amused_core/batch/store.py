@@ -117,11 +117,19 @@ def absolute(url: str) -> str:
     return url if "://" in url else str(Path(url).absolute())
 
 
+def split(url: str) -> tuple[str, str]:
+    """Folder and name of a file or URL."""
+    if "://" in url:
+        folder, _, name = url.rpartition("/")
+        return folder, name
+    return str(Path(url).parent), Path(url).name
+
+
 def neighbour(url: str, name: str) -> str:
     """The URL of a file that is named in the file `url`: names are relative to its folder."""
     if "://" in name or Path(name).is_absolute():
         return name
-    return f"{url.rpartition('/')[0]}/{name}" if "://" in url else str(Path(url).parent / name)
+    return f"{split(url)[0]}/{name}" if "://" in url else str(Path(url).parent / name)
 
 
 def _reach(url: str) -> tuple[Any, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from . import parquet
 from .job import Plan
@@ -28,7 +29,8 @@ def publish(plan: Plan, ledger: Ledger) -> tuple[str, int]:
     if plan.job.format == "parquet":
         results = f"results{suffix}.parquet"
         with ledger.store.writing(results) as path:
-            parquet.write_rows(path, parquet.schema(plan.survey.columns, HEAD, ()), _typed_records(plan, ledger))
+            form = parquet.schema(plan.survey.columns, HEAD, ())
+            parquet.write_rows(path, form, _typed_records(plan, ledger, form))
     else:
         results = f"results{suffix}.jsonl"
         write_lines(ledger.store, results, _records(plan, ledger))
@@ -41,12 +43,10 @@ def _records(plan: Plan, ledger: Ledger) -> Iterator[Record]:
             yield from ledger.records(part)
 
 
-def _typed_records(plan: Plan, ledger: Ledger) -> Iterator[Record]:
+def _typed_records(plan: Plan, ledger: Ledger, form: Any) -> Iterator[Record]:
     """Records for typed columns: an error may be that a value has another type."""
-    names = {*HEAD, "prompt", *plan.survey.columns}
     for record in _records(plan, ledger):
-        failed = record["status"] == "error"
-        yield {name: value for name, value in record.items() if name in names} if failed else record
+        yield parquet.fitting(record, form) if record["status"] == "error" else record
 
 
 def _errors(plan: Plan, ledger: Ledger) -> Iterator[Record]:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from .backend import Drawn
+from .columns import plain
 from .drawing import drawings
 from .job import Plan
 from .ledger import BATCH, ERRORS, FOLDER, Ledger, Record, part_name
@@ -162,6 +163,6 @@ class Writer:
 
 def _failure(picture: Picture, error: str) -> Record:
     # A token grid is no value of a table.
-    arguments = {name: value for name, value in picture.arguments.items() if name != "tokens"}
+    arguments = {name: plain(value) for name, value in picture.arguments.items() if name != "tokens"}
     ours = {"number": picture.number, "row": picture.row, "id": picture.id, "file": None, "status": "error"}
     return {**ours, "error": error, "place": picture.place, **arguments, **picture.columns}

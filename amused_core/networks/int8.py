@@ -17,6 +17,7 @@ from .weights import weights_version
 LIMIT, TINY = 127, 1e-12
 # Weights below which the products gain little, and passing the rows of a batch one at a time loses more.
 SMALL = 50_000_000
+_sizes: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]] = WeakKeyDictionary()
 
 
@@ -76,7 +77,9 @@ def is_quantized(transformer: nn.Module) -> bool:
 
 def int8_pays(transformer: nn.Module) -> bool:
     """Whether `quantized_copy` works, and the transformer is large enough to gain by it."""
-    return sum(weight.numel() for weight in transformer.parameters()) >= SMALL and int8_problem(transformer) is None
+    if transformer not in _sizes:  # Batch jobs ask for every picture.
+        _sizes[transformer] = sum(weight.numel() for weight in transformer.parameters())
+    return _sizes[transformer] >= SMALL and int8_problem(transformer) is None
 
 
 def int8_problem(transformer: nn.Module) -> str | None:

@@ -14,6 +14,8 @@ from amused_core.batch.model_backend import ModelBackend
 from amused_core.cli import main
 from tests.core.batch.fakes import outcome, records
 
+PARTS = ("part-00000.tar", "part-00000.parquet")
+
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
@@ -90,6 +92,50 @@ def test_results_are_rows_again(folder: Path, rows: Path, tmp_path: Path) -> Non
     assert records(tmp_path / "one") == records(tmp_path / "two")
 
 
+def test_results_are_rows_again_with_their_images(folder: Path, tmp_path: Path) -> None:
+    """Names are still relative to the first table, even where a job wrote an image of the same name."""
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "cat.png")
+    (tmp_path / "rows.jsonl").write_text('{"id": "cat", "prompt": "a cat", "image": "cat.png", "seed": 1}')
+    table = tmp_path / "rows.jsonl"
+    for name in ("one", "two", "three"):
+        assert main(["batch", str(table), str(tmp_path / name), "--model", str(folder)]) == 0
+        table = tmp_path / name / "results.jsonl"
+    assert outcome(tmp_path / "one")["cat.png"] == outcome(tmp_path / "three")["cat.png"]
+
+
+def test_overwriting_spares_the_rows(
+    folder: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batch(folder, rows, tmp_path / "out") == 0
+    before = outcome(tmp_path / "out")
+    assert batch(folder, tmp_path / "out/results.jsonl", tmp_path / "out", "--overwrite") == 2
+    assert "--overwrite would remove the rows" in capsys.readouterr().err and outcome(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("layout", ["geneval", "hpsv2"])
+def test_layouts_of_tokens(folder: Path, tmp_path: Path, layout: str) -> None:
+    """Decoding writes what would have been written at once, rows that failed between the others."""
+    lines = ['{"prompt": "a cat", "style": "anime"}', '{"style": "anime"}', '{"prompt": "a dog", "style": "anime"}']
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    assert batch(folder, tmp_path / "rows.jsonl", tmp_path / "plain", "--layout", layout) == 3
+    assert batch(folder, tmp_path / "rows.jsonl", tmp_path / "tokens", "--layout", layout, "--tokens", "only") == 3
+    assert main(["decode", str(tmp_path / "tokens"), str(tmp_path / "out"), "--model", str(folder)]) == 3
+    plain, decoded = outcome(tmp_path / "plain"), outcome(tmp_path / "out")
+    assert plain.keys() == decoded.keys()
+    assert all(plain[name] == decoded[name] for name in plain if name.endswith((".jpg", ".png", "metadata.jsonl")))
+
+
+def test_parts_of_tokens(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("\n".join(['{"prompt": "a"}', "{}", *['{"prompt": "a"}'] * 3]))
+    how = (tmp_path / "rows.jsonl", "--format", "webdataset", "--part", 2)
+    assert batch(folder, how[0], tmp_path / "plain", *how[1:]) == 3
+    assert batch(folder, how[0], tmp_path / "tokens", *how[1:], "--tokens", "only") == 3
+    command = ["decode", str(tmp_path / "tokens"), str(tmp_path / "out"), "--model", str(folder)]
+    assert main([*command, "--format", "webdataset"]) == 3
+    for name in ("part-00000.tar", "part-00001.tar", "part-00002.tar"):
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
 def test_layouts(folder: Path, rows: Path, tmp_path: Path) -> None:
     assert batch(folder, rows, tmp_path / "g", "--layout", "geneval") == 0
     assert len(list((tmp_path / "g").glob("0000[0-2]/samples/000[0-3].png"))) == 12
@@ -102,6 +148,7 @@ def test_layouts(folder: Path, rows: Path, tmp_path: Path) -> None:
     ("words", "part"),
     [
         (["--set", "stepz=1"], "'stepz'"),
+        (["--grid", "count=1,2"], "--grid has count=1,2"),
         (["--batch", "many"], "--batch is 'many'"),
         (["--batch", "0"], "batch is 0"),
         (["--shard", "4/4"], "--shard is '4/4'"),
@@ -124,3 +171,29 @@ def test_refused(
 def test_nothing_to_decode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["decode", str(tmp_path), str(tmp_path / "out")]) == 2
     assert "is no folder of a batch job" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["files", "webdataset", "parquet"])
+def test_damaged_tokens(
+    folder: Path, rows: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batch(folder, rows, tmp_path / "tokens", "--tokens", "only", "--format", form) == 0
+    (file,) = [path for path in (tmp_path / "tokens").iterdir() if path.name in ("a.npy", *PARTS)]
+    file.write_bytes(file.read_bytes()[:100])
+    capsys.readouterr()
+    assert main(["decode", str(tmp_path / "tokens"), str(tmp_path / "out"), "--model", str(folder)]) == 2
+    shown = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{file.name} in" in shown and "is damaged: " in shown
+    (tmp_path / "tokens/job.json").write_text('{"a": 1}')
+    assert main(["decode", str(tmp_path / "tokens"), str(tmp_path / "out"), "--model", str(folder)]) == 2
+    assert "job.json in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["png", "jpg", "tokens"])
+def test_columns_that_parquet_has_itself(
+    folder: Path, tmp_path: Path, column: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", column: 1}))
+    assert batch(folder, tmp_path / "rows.jsonl", tmp_path / "out", "--format", "parquet") == 2
+    assert f"a column {column!r}, which --format parquet writes" in capsys.readouterr().err
+    assert batch(folder, tmp_path / "rows.jsonl", tmp_path / "out") == 0

@@ -23,6 +23,7 @@ from amused_core.batch.writer import Progress
 from tests.core.batch.fakes import FakeBackend, job, outcome, records, table
 
 PROMPTS = [f"p{number % 5}" for number in range(21)]
+PAIR = table(["a", "b"])
 
 
 def test_a_job(tmp_path: Path) -> None:
@@ -157,6 +158,50 @@ def test_another_job_is_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [".job", "job.json", "mine.txt", "new.png", "results.jsonl"]
 
 
+def test_overwriting_removes_what_the_job_wrote_and_nothing_else(tmp_path: Path) -> None:
+    """Also where a column of the rows is called like something of ours."""
+    out, mine = tmp_path / "out", ("caption.txt", "results_human.jsonl", "errors_seen.jsonl", "old.npy")
+    run(job(table(["a"], id="old", tokens="caption.txt"), out), FakeBackend())
+    for name in mine:
+        (out / name).write_text("x")
+    run(job(table(["a"], id="kept"), out, overwrite=True, tokens="also"), FakeBackend())
+    assert {path.name for path in out.iterdir()} == {".job", "job.json", "results.jsonl", "kept.png", "kept.npy", *mine}
+    run(job(table(["a"], id="new"), out, overwrite=True), FakeBackend())
+    assert {path.name for path in out.iterdir()} == {".job", "job.json", "results.jsonl", "new.png", *mine}
+
+
+def test_overwriting_goes_on_with_the_same_job(tmp_path: Path) -> None:
+    """So shares may all be started with it."""
+    run(job(table(["c"]), tmp_path, part=1), FakeBackend())
+    for share in (0, 1):
+        assert run(job(PAIR, tmp_path, part=1, shard=(share, 2), overwrite=True), FakeBackend()).drawn == 1
+    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert run(job(PAIR, tmp_path, part=1, overwrite=True), FakeBackend()).drawn == 0
+
+
+def test_another_job_is_not_removed_while_a_process_draws_it(tmp_path: Path) -> None:
+    run(job(PAIR, tmp_path, part=1, shard=(0, 2)), FakeBackend())
+    before = outcome(tmp_path)
+    with (
+        locked(Store(str(tmp_path)), (1, 2), lambda busy: None),
+        pytest.raises(AmusedError, match="Another process is drawing another job into"),
+    ):
+        run(job(table(["c", "d"]), tmp_path, part=1, shard=(0, 2), overwrite=True), FakeBackend())
+    assert outcome(tmp_path) == before
+
+
+def test_records_without_a_manifest(tmp_path: Path) -> None:
+    """A shell's `rm -r out/*` leaves them; they are not taken for another job's."""
+    run(job(PAIR, tmp_path), FakeBackend())
+    (tmp_path / "job.json").unlink()
+    with pytest.raises(AmusedError, match=r"holds images of a job without job\.json; .*--overwrite"):
+        run(job(table(["c"]), tmp_path), FakeBackend())
+    for path in tmp_path.glob("[!.]*"):
+        path.unlink()
+    assert run(job(table(["c"]), tmp_path), FakeBackend()).drawn == 1
+    assert [record["prompt"] for record in records(tmp_path)] == ["c"]
+
+
 def test_unsafe_ids_stay_in_the_folder(tmp_path: Path) -> None:
     ids = ["../x", "/etc/x", "a/b", "con", "."]
     rows = [Row(n, f"line {n + 1}", {"prompt": "a", "id": name}) for n, name in enumerate(ids)]
@@ -172,8 +217,8 @@ def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    want = r"^'.*lock-0-of-1' cannot be written \(Read-only file system\)\.$"
-    with pytest.raises(AmusedError, match=want), locked(Store(str(tmp_path)), (0, 1)):
+    want = r"^'.*lock-begin' cannot be written \(Read-only file system\)\.$"
+    with pytest.raises(AmusedError, match=want), locked(Store(str(tmp_path)), (0, 1), lambda busy: None):
         pass
 
 
@@ -181,7 +226,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with locked(Store(str(tmp_path)), (0, 1)):
+        with locked(Store(str(tmp_path)), (0, 2), lambda busy: None):
             inside.set()
             leave.wait(60)
 
@@ -190,8 +235,10 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     assert inside.wait(60)
     try:
         with pytest.raises(AmusedError, match="Another process is drawing into"):
-            run(job(table(["a"]), tmp_path), FakeBackend())
-        assert run(job(table(["a"]), tmp_path, shard=(0, 2)), FakeBackend()).drawn == 1, "other shards are free"
+            run(job(PAIR, tmp_path, part=1, shard=(0, 2)), FakeBackend())
+        with pytest.raises(AmusedError, match="Another process is drawing into"):
+            run(job(PAIR, tmp_path, part=1), FakeBackend())
+        assert run(job(PAIR, tmp_path, part=1, shard=(1, 2)), FakeBackend()).drawn == 1, "other shards are free"
     finally:
         leave.set()
         thread.join()
@@ -219,6 +266,16 @@ def test_an_estimate_writes_nothing(tmp_path: Path) -> None:
     assert not out.exists()
     run(job(table([*PROMPTS, "bad"]), out), FakeBackend())
     assert estimate(job(table([*PROMPTS, "bad"]), out), FakeBackend()).missing == 0
+    assert estimate(job(table([*PROMPTS, "bad"]), out, retry_errors=True), FakeBackend()).errors == 1
+    with pytest.raises(AmusedError, match="holds another job"):
+        estimate(job(PAIR, out), FakeBackend())
+
+
+def test_an_estimate_of_rows_that_fail_while_they_are_drawn(tmp_path: Path) -> None:
+    rows = [*table(["worse"] * 4), Row(4, "line 5", {"prompt": "a", "width": 32})]
+    found = estimate(job(rows, tmp_path / "out"), FakeBackend())
+    assert (found.missing, found.errors, found.first_error) == (1, 4, "line 1: prompt is 'worse'.")
+    assert found.seconds > 0
 
 
 @pytest.mark.parametrize(
@@ -237,7 +294,7 @@ def test_a_url(tmp_path: Path) -> None:
         with store.reading(name) as file:
             assert file.read() == (tmp_path / name).read_bytes()
     assert store.names() == [".job", "job.json", "part-00000.tar", "part-00001.tar", "part-00002.tar", "results.jsonl"]
-    with locked(store, (0, 1)), pytest.raises(AmusedError, match=r"locked by process .*--unlock"):
+    with locked(store, (0, 1), lambda busy: None), pytest.raises(AmusedError, match=r"locked by process .*--unlock"):
         run(job(table(PROMPTS), "memory://batch-url", format="webdataset", tokens="also"), FakeBackend())
     backend = FakeBackend()
     run(job(table(PROMPTS), "memory://batch-url", format="webdataset", tokens="also"), backend)

@@ -118,6 +118,12 @@ def test_templates() -> None:
             template(text)
 
 
+def test_names_that_are_too_long_are_errors_of_their_rows() -> None:
+    rows = [Row(n, "", {"prompt": "a", "id": str(n), "style": "s" * length}) for n, length in enumerate((150, 120))]
+    bad, good = expand(rows, Expansion(layout=template("{style}-{style}")))
+    assert "is too long; allowed are 250 bytes." in (bad.error or "") and good.error is None
+
+
 def test_layouts() -> None:
     rows = [
         Row(n, "", {"prompt": p, "tag": "t", "style": s})

@@ -148,6 +148,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"schedule": "x"}, "schedule is 'x'"),
     ({"int8": "maybe"}, "int8 is 'maybe'"),
     ({"temperature": "hot"}, "temperature is 'hot'"),
+    ({"prompt": ["a cat", "a dog"]}, "prompt is ['a cat', 'a dog']; allowed is a text."),
+    ({"negative_prompt": ["a", "b"]}, "negative_prompt is ['a', 'b']; allowed is a text."),
 ]
 
 
@@ -167,13 +169,15 @@ def test_bad_rows_among_good_ones(place: Path, folder: Path, tmp_path: Path) -> 
 def test_bad_types_in_parquet(place: Path, folder: Path, tmp_path: Path) -> None:
     import pyarrow.parquet
 
-    made = [Row(0, "", {"prompt": "a cat", "steps": 1, "n": 1}), Row(1, "", {"prompt": 5, "steps": "x", "n": {"k": 1}})]
+    bad = {"prompt": 5, "steps": "x", "n": {"k": 1}, "seed": 7, "image": "gone.png"}
+    made = [Row(0, "", {"prompt": "a cat", "steps": 1, "n": 1}), Row(1, "", bad)]
     run(make_job(tmp_path, place, made, format="parquet"), ModelBackend(load_model(folder), ""))
     found = pyarrow.parquet.read_table(tmp_path / "results.parquet").to_pylist()
     assert [(row["status"], row["n"], row["prompt"]) for row in found] == [
         ("ok", "1", "a cat"),
         ("error", '{"k": 1}', "5"),
     ]
+    assert (found[1]["seed"], found[1]["image"], found[1]["steps"]) == (7, "gone.png", None)
     (picture,) = pyarrow.parquet.read_table(tmp_path / "part-00000.parquet").to_pylist()
     assert picture["png"][:4] == b"\x89PNG" and picture["steps"] == 1 and picture["temperature"] == [2.0, 0.0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pyarrow
@@ -77,15 +78,56 @@ def test_no_rows(tmp_path: Path, name: str) -> None:
     assert read(tmp_path / name) == []
 
 
+def test_empty_cells_give_nothing_in_every_format(tmp_path: Path) -> None:
+    """But for prompts, which may be empty texts."""
+    import pyarrow
+    import pyarrow.parquet
+
+    cells = {"id": "", "prompt": "a", "image": "", "seed": "", "lora": "", "steps": "", "note": ""}
+    pyarrow.parquet.write_table(pyarrow.table({name: [text] for name, text in cells.items()}), tmp_path / "t.parquet")
+    (tmp_path / "t.jsonl").write_text(json.dumps(cells))
+    for name in ("t.parquet", "t.jsonl"):
+        assert columns(tmp_path / name) == [{"prompt": "a", "note": ""}]
+    (tmp_path / "t.jsonl").write_text('{"prompt": "", "negative_prompt": ""}')
+    assert columns(tmp_path / "t.jsonl") == [{"prompt": "", "negative_prompt": ""}]
+
+
+def test_empty_columns_and_lines_of_a_spreadsheet(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n,,,\nid,prompt,,\nx,a cat,,\n\ny,a dog,,note\n")
+    rows = read(tmp_path / "t.csv")
+    assert dict(rows[0].columns) == {"id": "x", "prompt": "a cat"}
+    assert rows[1].place == "line 6" and "4 cells but the table has 2 columns" in (rows[1].error or "")
+
+
+def test_values_that_json_does_not_know(tmp_path: Path) -> None:
+    """Hugging Face's tables hold images as structures of bytes."""
+    import pyarrow
+    import pyarrow.parquet
+
+    picture = {"bytes": b"123", "path": "a.png"}
+    table = pyarrow.table({"prompt": ["a"], "picture": [picture], "when": [[date(2026, 1, 2)]]})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    plain = {"picture": {"bytes": "3 bytes", "path": "a.png"}, "when": ["2026-01-02"]}
+    assert columns(tmp_path / "t.parquet") == [{"prompt": "a", **plain}]
+
+
 def test_bad_lines_of_json(tmp_path: Path) -> None:
-    lines = [b'{"prompt": "a"}', b"{", b"[1]", b'{"prompt": "\xff"}', b'{"prompt": "\\ud800"}', b'{"prompt": "b"}']
+    lines = [
+        b'{"prompt": "a"}',
+        b"{",
+        b"[1]",
+        b'{"prompt": "\xff"}',
+        b'{"prompt": "\\ud800"}',
+        b'{"prompt": "b"}',
+        b'{"prompt": "c", "tags": [{"k": "\\ud800"}]}',
+    ]
     (tmp_path / "t.jsonl").write_bytes(b"\n".join(lines))
     rows = read(tmp_path / "t.jsonl")
     assert [row.number for row in rows if row.error is None] == [0, 5]
     places, errors = [row.place for row in rows], [row.error or "" for row in rows]
-    assert places == [f"line {n}" for n in range(1, 7)]
+    assert places == [f"line {n}" for n in range(1, 8)]
     assert "not JSON" in errors[1] and "must be an object" in errors[2]
-    assert "not UTF-8" in errors[3] and "not UTF-8" in errors[4]
+    assert "not UTF-8" in errors[3] and "not UTF-8" in errors[4] and "not UTF-8" in errors[6]
 
 
 def test_bad_lines_of_a_table(tmp_path: Path) -> None:
