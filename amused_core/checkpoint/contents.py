@@ -114,6 +114,8 @@ class Checkpoint:
         """Stored settings, and what the family recommends for the others."""
         side = self.transformer_config.sample_size * self.factor
         known = {name: stored[name] for name in VALUES if name in stored}
+        if "cfg_interval" in known:
+            known.setdefault("cfg_schedule", "interval")
         defaults = {"schedule": self.schedule, **self.family.recommended(self.transformer_config)}
         return Recommended(
             **check_settings({**defaults, **known}, self.transformer_config.codebook_size),

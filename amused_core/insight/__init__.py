@@ -1,12 +1,12 @@
 """Seeing inside a run: what was decided when, how surely, and which words were looked at.
 
 from amused_core import load_model
-from amused_core.insight import frames, heat, read_trace, read_word, trace
+from amused_core.insight import frames, heatmap, read_trace, read_word, trace
 model = load_model()
 result, run = trace(model, "a red apple on a blue background")
 pictures = frames(run, model.vq.decode)                      # after every step
-order = heat(read_trace(run, "order"), result.images)        # when each cell was decided
-apple = heat(read_word(run, "apple"), result.images)         # which cells look at the word
+order = heatmap(read_trace(run, "order"), result.images)     # when each cell was decided
+apple = heatmap(read_word(run, "apple"), result.images)      # which cells look at the word
 """
 
 from .colormap import colors, heatmap

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..networks.attention import ROWS
 from .cells import spread
 
 
@@ -14,24 +15,23 @@ class AttentionMeter:
     """Mean over heads and layers of all the attention it is shown, until it is taken."""
 
     def __init__(self) -> None:
-        self._sum: Tensor | None = None
-        self._count = 0
+        # By the first row of a pass: the sum of its attentions, and how many they are.
+        self._passes: dict[int, tuple[Tensor, int]] = {}
 
     def add(self, q: Tensor, k: Tensor, heads: int, options: dict[str, Any] | None = None) -> None:
         """An `AttentionObserver`: `q` [B,N,C], `k` [B,L,C]; other shapes than the first one's are left out."""
+        first = 0 if options is None or ROWS not in options else options[ROWS].start
         q, k = (x.float().unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
         weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1).mean(1)
-        if self._sum is None:
-            self._sum = torch.zeros_like(weights)
-        if weights.shape == self._sum.shape:
-            self._sum += weights
-            self._count += 1
+        total, count = self._passes.get(first, (torch.zeros_like(weights), 0))
+        if weights.shape == total.shape:
+            self._passes[first] = total + weights, count + 1
 
     def take(self) -> Tensor | None:
         """fp32 [B,N,L], each row summing to 1, or None where nothing was seen; starts anew."""
-        mean = None if self._sum is None else self._sum / self._count
-        self._sum, self._count = None, 0
-        return mean
+        means = [total / count for _, (total, count) in sorted(self._passes.items())]
+        self._passes = {}
+        return torch.cat(means) if means else None
 
 
 def to_grid(weights: Tensor, height: int, width: int) -> Tensor | None:

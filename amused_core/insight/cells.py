@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AmusedError
+from ..settings import inputs
 
 MIN_SIDE = 512
 # The two greys of the squares that stand for a cell nobody has decided yet, and how much of a guess they cover.
@@ -21,6 +22,20 @@ def enlarge(pictures: Tensor, side: int = MIN_SIDE) -> Tensor:
 def spread(cells: Tensor, pixels: int) -> Tensor:
     """[B,h,w,...] -> [B, h*pixels, w*pixels, ...], each cell a square."""
     return cells.repeat_interleave(pixels, 1).repeat_interleave(pixels, 2)
+
+
+def checked_pictures(pictures: Tensor, count: int) -> Tensor:
+    """`pictures` as float32 [count,H,W,3] on the CPU.
+
+    Raises:
+        AmusedError: they are no such tensor of floating-point numbers, or another number of pictures.
+    """
+    shape = tuple(inputs.dense(pictures, "pictures").shape)
+    if len(shape) != 4 or shape[0] != count or shape[3] != 3:
+        raise AmusedError(f"pictures have the shape {shape}; allowed is [{count},H,W,3], a picture per grid.")
+    if not pictures.is_floating_point():
+        raise AmusedError(f"pictures have the dtype {pictures.dtype}; allowed are floating-point values from 0 to 1.")
+    return pictures.float().cpu()
 
 
 def cell_size(pictures: Tensor, grid: tuple[int, int]) -> int:

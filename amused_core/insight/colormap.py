@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
-from .cells import cell_size, enlarge, paint_undecided, spread
+from ..settings import inputs
+from .cells import cell_size, checked_pictures, enlarge, paint_undecided, spread
 from .readings import Reading
 
 # Nine colours of matplotlib's viridis (CC0): even in lightness, and told apart without seeing red and green.
@@ -36,15 +36,14 @@ def heatmap(reading: Reading, pictures: Tensor | None = None, opacity: float = 0
         float32 [B,H',W',3], enlarged in whole steps until the longer side is at least 512.
 
     Raises:
-        AmusedError: `opacity` is out of range, or a picture is not made of such cells.
+        AmusedError: `opacity` is out of range, or the pictures are not one for each, in 0..1, and made of such cells.
     """
-    if not 0 <= opacity <= 1:
-        raise AmusedError(f"opacity is {opacity:g}; allowed are 0 to 1.")
+    opacity, legend = inputs.number(opacity, "opacity", 0, 1), inputs.flag(legend, "legend")
     shown = colors((reading.values.float() - reading.low) / max(reading.high - reading.low, 1e-9))
     if pictures is None:
         shown = enlarge(shown)
     else:
-        below = enlarge(pictures.float().cpu())
+        below = enlarge(checked_pictures(pictures, len(reading.values)))
         shown = spread(shown, cell_size(below, tuple(shown.shape[1:3])))
         shown = torch.lerp(below.mean(-1, keepdim=True).expand_as(below), shown, opacity)
     if reading.blank is not None:

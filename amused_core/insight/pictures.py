@@ -7,9 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import AmusedError
 from ..settings import inputs
-from .cells import MIN_SIDE, VEIL, cell_size, enlarge, paint_undecided
+from .cells import MIN_SIDE, VEIL, cell_size, checked_pictures, enlarge, paint_undecided
 from .record import UNDECIDED, Trace
 
 Decode = Callable[[Tensor], Tensor]
@@ -63,11 +62,9 @@ def token_grid(tokens: Tensor, pictures: Tensor, ids: bool = False) -> Tensor:
         AmusedError: the pictures are not made of such cells.
     """
     ids, grid = inputs.flag(ids, "ids"), tuple(inputs.token_grids(tokens, "tokens").shape[1:])
-    shape = tuple(inputs.dense(pictures, "pictures").shape)
-    if len(shape) != 4 or shape[0] != len(tokens) or shape[3] != 3:
-        raise AmusedError(f"pictures have the shape {shape}; allowed is [{len(tokens)},H,W,3], a picture per grid.")
+    pictures = checked_pictures(pictures, len(tokens))
     cell_size(pictures, grid)
-    shown = enlarge(pictures.float().cpu(), max(MIN_SIDE, max(grid) * ID_CELL * ids))
+    shown = enlarge(pictures, max(MIN_SIDE, max(grid) * ID_CELL * ids))
     pixels = cell_size(shown, grid)
     if ids:
         shown = torch.stack([_write(*pair, pixels) for pair in zip(shown, tokens.tolist(), strict=True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..sampling.loop import Step
-from ..settings.inputs import texts
+from ..settings.inputs import function, texts
 from .attention import AttentionMeter, to_grid
 from .words import words_of
 
@@ -96,13 +97,22 @@ def trace(model: AmusedModel, prompt: Any, **settings: Any) -> tuple[Result, Tra
     """Draws as `model.generate(prompt, **settings)` does, the same tokens, and records the run."""
     meter = AttentionMeter()
     recorder = Recorder(model.checkpoint.transformer_config.codebook_size, meter)
-    also = settings.pop("on_step", None)
-
-    def on_step(step: Step) -> None:
-        recorder(step)
-        if also is not None:
-            also(step)
-
-    result = model.generate(prompt, on_step=on_step, on_attention=meter.add, **settings)
+    others = {name: function(settings.pop(name, None), name) for name in ("on_step", "on_attention")}
+    watchers = {
+        "on_step": _both(recorder, others["on_step"]),
+        "on_attention": _both(meter.add, others["on_attention"]),
+    }
+    result = model.generate(prompt, **watchers, **settings)
     ids = model.text.ids(texts(prompt, "prompt")).tolist()
     return result, recorder.trace(result.tokens, tuple(words_of(model.text.tokenizer, row) for row in ids))
+
+
+def _both(first: Callable[..., None], second: Callable[..., None] | None) -> Callable[..., None]:
+    """A callback that calls two, one after the other."""
+
+    def call(*arguments: Any) -> None:
+        first(*arguments)
+        if second is not None:
+            second(*arguments)
+
+    return call

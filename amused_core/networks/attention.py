@@ -13,6 +13,8 @@ from ..errors import AttentionError, quoted
 BACKENDS = ("auto", "sdpa", "xformers")
 # Where the options of a pass hold an `AttentionObserver`.
 OBSERVER = "amused_attention_observer"
+# Where they hold the slice of a step's rows that the pass is of, if there is an observer.
+ROWS = "amused_rows"
 
 
 class Attend(Protocol):
@@ -29,7 +31,8 @@ class Attend(Protocol):
 class AttentionObserver(Protocol):
     """Sees every attention to the text: `q` [B,N,C] of the cells, `k` [B,L,C] of the text, C split over `heads`.
 
-    `options` are those of the pass. In a guided step the rows of the negative prompt come first.
+    `options` are those of the pass. A step may take several passes, each with some of its B rows: `options[ROWS]` is
+    their slice. In a guided step the rows of the negative prompt come first.
     """
 
     def __call__(self, q: Tensor, k: Tensor, heads: int, options: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..sampling.guidance import guide, rescale
 from ..sampling.loop import Predict, at
 from ..sampling.schedule import Progress
+from .attention import OBSERVER, ROWS
 from .compiled import CompiledTransformer
 from .encoded_prompt import EncodedPrompt, join_conditions, select_rows
 from .int8 import is_quantized
@@ -128,8 +129,17 @@ def _features(
     row_bytes = transformer.row_bytes(tokens)
     rows = max(1, KEPT_BYTES // row_bytes) if on_cpu else len(tokens)
     rows = 1 if is_quantized(transformer) else rows
-    parts = [slice(first, first + rows) for first in range(0, len(tokens), rows)]
+    parts = [slice(first, min(first + rows, len(tokens))) for first in range(0, len(tokens), rows)]
+    watched = options is not None and OBSERVER in options
     with free_threads(large=row_bytes >= LARGE_BYTES):
         return torch.cat(
-            [transformer.features(tokens[part], select_rows(condition, part), progress, options) for part in parts]
+            [
+                transformer.features(
+                    tokens[part],
+                    select_rows(condition, part),
+                    progress,
+                    {**options, ROWS: part} if watched else options,
+                )
+                for part in parts
+            ]
         )

@@ -14,15 +14,15 @@ from .weights import weights_version
 class PromptCache:
     """The last `size` encoded prompts by text and size in pixels.
 
-    Changed weights, another attention function or another module empty it.
+    Changed weights, another attention function or another module empty it. Several threads may use it: the prompts and
+    what they were encoded with are replaced as one.
     """
 
     SIZE = 8
 
     def __init__(self, size: int = SIZE) -> None:
         self.size = size
-        self._prompts: dict[tuple[str, int, int], EncodedPrompt] = {}
-        self._source: Any = None
+        self._kept: tuple[Any, dict[tuple[str, int, int], EncodedPrompt]] = (None, {})
 
     def encode(
         self, transformer: Transformer, text: Text, prompts: Sequence[str], width: int, height: int
@@ -30,18 +30,20 @@ class PromptCache:
         """One encoded prompt for each of `prompts`, the same object for the same text; sizes in pixels."""
         # A quantized copy keeps copies of weights; it is another object when they change.
         source = (transformer, transformer.attend, weights_version(transformer), weights_version(text.module))
-        if source != self._source:
-            self._prompts, self._source = {}, source
+        known = self._known(source)
         keys = [(prompt, width, height) for prompt in prompts]
-        new = [key for key in dict.fromkeys(keys) if key not in self._prompts]
-        if new:
+        chosen = {key: known.get(key) for key in keys}
+        if new := [key for key, prompt in chosen.items() if prompt is None]:
             rows = encode_prompts(transformer, text, [prompt for prompt, *_ in new], width, height)
-            self._prompts.update(zip(new, rows, strict=True))
-        chosen = {key: self._prompts[key] for key in keys}
-        others = {key: prompt for key, prompt in self._prompts.items() if key not in chosen}
-        self._prompts = dict(list({**others, **chosen}.items())[-self.size :])
+            chosen.update(zip(new, rows, strict=True))
+        others = {key: prompt for key, prompt in self._known(source).items() if key not in chosen}
+        self._kept = source, dict(list({**others, **chosen}.items())[-self.size :])
         return [chosen[key] for key in keys]
+
+    def _known(self, source: Any) -> dict[tuple[str, int, int], EncodedPrompt]:
+        kept, prompts = self._kept
+        return prompts if kept == source else {}
 
     def clear(self) -> None:
         """Forgets every prompt."""
-        self._prompts, self._source = {}, None
+        self._kept = (None, {})

@@ -28,6 +28,8 @@ class Step:
         tokens: int64 [B,h,w] after the step, masked cells hold the mask token.
         predicted: int64 [B,h,w], the step's guess for every cell.
         measures: how sure the model was; to be read within `on_step`.
+
+    The tensors are the run's own: what is changed in place changes the image.
     """
 
     index: int

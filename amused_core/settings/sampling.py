@@ -55,7 +55,9 @@ class SamplingSettings:
         "to cfg; interval: cfg in a part of the run, none in the rest.",
     )
     cfg_interval: tuple[float, float] = _setting(
-        (0.0, 1.0), Interval(), "Part of the run with guidance, as fractions of the whole schedule."
+        (0.0, 1.0),
+        Interval(),
+        "Part of the run with guidance, as fractions of the whole schedule; only with cfg_schedule interval.",
     )
     sampling_temperature: float = _setting(
         1.0,
@@ -159,7 +161,7 @@ def resolve_settings(
         int8_pays: whether `fast` switches `int8` on.
 
     Raises:
-        AmusedError: an unknown name, or a value out of range.
+        AmusedError: an unknown name, a value out of range, or a `cfg_interval` that another `cfg_schedule` ignores.
     """
     chosen = {name: value for name, value in settings.items() if value is not None}
     if fast:
@@ -172,4 +174,8 @@ def resolve_settings(
     if masked:
         chosen.setdefault("schedule", "linear")
     defaults = {name: getattr(recommended, name) for name in VALUES}
-    return SamplingSettings(**{**defaults, **check_settings(chosen, codebook_size)})
+    checked = check_settings(chosen, codebook_size)
+    interval, schedule = checked.get("cfg_interval", (0, 1)), checked.get("cfg_schedule", "interval")
+    if schedule != "interval" and interval != (0, 1):
+        raise AmusedError(f"cfg_interval is {interval} and cfg_schedule is {schedule!r}; it must be 'interval' then.")
+    return SamplingSettings(**{**defaults, **checked})

@@ -273,3 +273,8 @@ def test_a_picture_says_all_that_made_it(
         other = again(model, about | {"seed": about["seed"] + 5}, **more)[about.get("place", 0)]
         assert not torch.equal(drawn, other)
         assert about["model"] == "tiny" and about["dtype"] == "auto"
+
+
+def test_a_recommended_interval_is_one_of_guidance(copy: Path) -> None:
+    (copy / "amused.json").write_text(json.dumps({"recommended": {"cfg_interval": [0, 0.5]}}))
+    assert load_model(copy).checkpoint.recommended.cfg_schedule == "interval"

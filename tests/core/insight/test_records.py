@@ -12,6 +12,7 @@ from torch import Tensor
 from amused_core import AmusedError, Step, insight
 from amused_core.insight.attention import AttentionMeter, to_grid
 from amused_core.insight.cells import DARK, LIGHT, cell_size, enlarge, paint_undecided
+from amused_core.networks import predictor
 from amused_core.sampling.loop import sample
 from amused_core.sampling.randomness import PerImageDraws
 from amused_core.sampling.schedule import Schedule
@@ -212,6 +213,40 @@ def test_trace_of_a_model(name: str, cfg: float, request: pytest.FixtureRequest)
         insight.word_map(trace, "dog")
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_attention_of_a_step_of_several_passes(model: Any, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large batch goes through the U-ViT in parts, and quantized rows one at a time; negative prompts come first."""
+    prompts, settings = ["a red apple", "a dog", "a cat on a bus"], {"steps": 2, "cfg": 3.0, "seed": [3, 4, 5]}
+    whole = insight.trace(model, prompts, **settings)[1].attention
+    size = model.transformer.row_bytes(torch.zeros(1, 8, 8, dtype=torch.int64))
+    monkeypatch.setattr(predictor, "KEPT_BYTES", rows * size)
+    torch.testing.assert_close(insight.trace(model, prompts, **settings)[1].attention, whole, atol=2e-3, rtol=1e-2)
+    assert (whole[:, 0] - whole[:, 1]).abs().max() > 0.01
+
+
+def test_attention_of_int8_is_near_that_of_fp32(model: Any) -> None:
+    settings = {"steps": 1, "cfg": 3.0, "seed": 3, "negative_prompt": "a blue bus"}
+    exact, near = (insight.trace(model, "a red apple", int8=int8, **settings)[1].attention for int8 in (False, True))
+    torch.testing.assert_close(near, exact, atol=1e-2, rtol=0.1)
+
+
+def test_a_trace_calls_the_callbacks_it_is_given(model: Any) -> None:
+    seen, want = [], []
+    _, trace = insight.trace(model, "a cat", steps=2, on_attention=lambda *passed: seen.append(passed))
+    model.generate("a cat", steps=2, on_attention=lambda *passed: want.append(passed))
+    assert trace.attention is not None and len(seen) == len(want) > 0
+    for name in ("on_step", "on_attention"):
+        with pytest.raises(AmusedError, match=f"{name} is 5; allowed are a function, or None."):
+            insight.trace(model, "a cat", steps=2, **{name: 5})
+
+
+def test_the_example_of_the_package(model: Any) -> None:
+    """Its imports are there."""
+    (line,) = [line for line in insight.__doc__.splitlines() if line.startswith("from amused_core.insight import")]
+    assert all(hasattr(insight, name.strip()) for name in line.partition("import")[2].split(","))
+    assert all(name in line for name in ("heatmap", "read_word"))
+
+
 def test_colours_rise_evenly() -> None:
     shown = insight.colors(torch.linspace(0, 1, 65))
     light = shown @ torch.tensor([0.2126, 0.7152, 0.0722])
@@ -230,8 +265,12 @@ def test_heat() -> None:
     assert torch.equal(insight.heatmap(reading, picture, 1.0, legend=False), alone)
     legend = insight.heatmap(reading)[:, 256:]
     assert legend.shape == (1, 36, 512, 3) and legend[:, 20:].min() < 0.4 and legend.max() == 1
-    with pytest.raises(AmusedError, match="opacity is 1.5; allowed are 0 to 1"):
-        insight.heatmap(reading, picture, 1.5)
+    for opacity in (1.5, "a"):
+        with pytest.raises(AmusedError, match=f"opacity is {opacity!r}; allowed are numbers from 0 to 1"):
+            insight.heatmap(reading, picture, opacity)
+    for odd in (picture.repeat(2, 1, 1, 1), picture[..., :2], (picture * 255).byte()):
+        with pytest.raises(AmusedError, match=r"pictures have the (shape|dtype) .*; allowed "):
+            insight.heatmap(reading, odd)
 
 
 def test_cells_nobody_decided_are_grey_squares() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from amused_core import AmusedModel, load_model
-from amused_core.networks import predictor
+from amused_core.networks import predictor, prompt_cache
 from amused_core.networks.encoded_prompt import encode_prompts
 from amused_core.networks.prompt_cache import PromptCache
 from amused_core.sampling.schedule import Schedule
@@ -246,10 +246,29 @@ def test_loras_are_noticed(folder: Path, tmp_path: Path, int8: bool) -> None:
 def test_only_the_last_prompts_are_kept(own: AmusedModel) -> None:
     for index in range(3 * PromptCache.SIZE):
         run(own, prompt=f"a cat {index}", steps=1)
-    assert len(own.prompt_cache._prompts) == PromptCache.SIZE
+    assert len(own.prompt_cache._kept[1]) == PromptCache.SIZE
     prompts = [f"a dog {index}" for index in range(2 * PromptCache.SIZE)]
     many = run(own, prompt=prompts, steps=2)
     assert torch.equal(many, run(own, prompt=prompts, steps=2, reuse=False))
+
+
+def test_threads_share_the_kept_prompts(own: AmusedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one encodes, another may replace what is kept, and what it was encoded with."""
+    encode, others = prompt_cache.encode_prompts, []
+
+    def slow(*arguments: Any) -> Any:
+        rows = encode(*arguments)
+        if not others:
+            others.append("now")
+            run(own, prompt=[f"a cat {index}" for index in range(2 * PromptCache.SIZE)], int8=True, steps=1)
+        return rows
+
+    want = run(own, prompt="a key", reuse=False), run(own, prompt="a key", reuse=False, int8=True)
+    run(own, prompt="a dog")
+    monkeypatch.setattr(prompt_cache, "encode_prompts", slow)
+    assert torch.equal(run(own, prompt=["a dog", "a key"])[1:], run(own, prompt=["a dog", "a key"], reuse=False)[1:])
+    assert others
+    assert torch.equal(run(own, prompt="a key", int8=True), want[1]) and torch.equal(run(own, prompt="a key"), want[0])
 
 
 @pytest.mark.parametrize("value", ["yes", 1, 0.0, []])

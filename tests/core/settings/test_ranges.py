@@ -129,3 +129,14 @@ def test_huge_seeds(model: AmusedModel, seed: int) -> None:
 )
 def test_the_ends_of_the_ranges_are_allowed(model: AmusedModel, arguments: dict[str, Any]) -> None:
     assert torch.isfinite(model.generate("a cat", **{"steps": 3, **arguments}).images).all()
+
+
+@pytest.mark.parametrize("schedule", ["ramp", "constant"])
+def test_an_interval_of_guidance_needs_its_schedule(model: AmusedModel, schedule: str) -> None:
+    """The whole run is no interval: so settings of an image can be given again."""
+    want = f"cfg_interval is (0.5, 1.0) and cfg_schedule is {schedule!r}; it must be 'interval' then."
+    refused(model, want, cfg_interval=(0.5, 1), cfg_schedule=schedule)
+    again = model.generate("a cat", steps=1, cfg_schedule=schedule).settings[0]
+    assert model.generate("a cat", cfg_interval=again["cfg_interval"], cfg_schedule=schedule, steps=1).settings == [
+        again
+    ]
