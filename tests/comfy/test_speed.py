@@ -128,14 +128,20 @@ def seeded(build, seed):
     return {"noise_seed" if build is graphs.custom else "seed": seed}
 
 
+@pytest.mark.parametrize("cloned", [False, True])
 @pytest.mark.parametrize("build", [*SAMPLERS.values(), advanced], ids=[*SAMPLERS, "advanced"])
-def test_a_second_run_is_as_the_first(comfy, start, build):
+def test_a_second_run_is_as_the_first(comfy, start, build, cloned):
+    """Also through a node that clones the faster MODEL, whose options are then copies."""
     loader, text, latent = start
-    settings = {"int8": True, "guidance_to": 0.7, "guidance_every": 3}
-    used = comfy.give(comfy.run(speed(comfy, loader, **settings)))
+    settings = {"int8": True, "guidance_to": 0.7, "guidance_every": 4}
+
+    def faster(patcher):
+        model = speed(comfy, comfy.give(patcher), **settings)
+        return comfy.give(comfy.run(comfy.node("RescaleCFG", model=model, multiplier=0.7) if cloned else model))
+
+    used, new = faster(comfy.run(loader)), faster(comfy.run(loader).clone())
     for seed in (4, 5):
         last = comfy.run(build(comfy, loader, latent, text, model=used, **seeded(build, seed)))
-    new = comfy.give(comfy.run(speed(comfy, comfy.give(comfy.run(loader).clone()), **settings)))
     assert same(last, comfy.run(build(comfy, loader, latent, text, model=new, **seeded(build, 5))))
 
 

@@ -59,6 +59,10 @@ class GuidanceLimit:
         self.cfg_every = cfg_every
         self._begin(torch.ones(1))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> GuidanceLimit:
+        """Itself: clones of a MODEL copy their options, but not the wrapper `run`, which belongs to this object."""
+        return self
+
     @property
     def active(self) -> bool:
         """Whether there is anything to leave out."""
