@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
 from tests.comfy import graphs
 from tests.comfy.graphs import same
+from tests.tiny import write_tiny_checkpoint
 
 
 def stroke_mask(left):
@@ -91,6 +94,51 @@ def test_regional_prompts_reach_their_region_only(comfy, start):
     both = logits(masked(left, stroke_mask(1.0)) + masked(right, stroke_mask(0.0)))
     torch.testing.assert_close(both[..., :4], logits(left)[..., :4])
     torch.testing.assert_close(both[..., 4:], logits(right)[..., 4:])
+
+
+@pytest.fixture
+def tiny16(comfy):
+    """A checkpoint whose cells are 16 pixels wide, as those of amused-256 are."""
+    folder = comfy.models / "amused" / "tiny16"
+    write_tiny_checkpoint(folder, downsample=False, seed=4, factor=16)
+    yield
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny8", "tiny16"])
+def test_an_area_in_pixels_is_that_part_of_the_image(comfy, tiny16, model):
+    """Whatever the size of a cell, and in a second run, too."""
+    loader = graphs.load(comfy, model)
+    latent = graphs.empty(comfy, loader, 128, 128)
+    cats, dogs = (comfy.give(comfy.run(graphs.prompts(comfy, loader, text))) for text in ("two blue cats", "dogs"))
+
+    def drawn(node, width, height, x):
+        sides = {"strength": 1.0, "width": width, "height": height, "y": x * 0}
+        left = comfy.node(node, conditioning=cats, x=x * 0, **sides)
+        right = comfy.node(node, conditioning=dogs, x=x, **sides)
+        both = comfy.run(comfy.node("ConditioningCombine", conditioning_1=left, conditioning_2=right))
+        runs = (graphs.sample(comfy, loader, latent, positive=comfy.give(both), seed=seed) for seed in (3, 4, 3))
+        return [comfy.run(run)["samples"] for run in runs]
+
+    pixels, shares = drawn("ConditioningSetArea", 64, 128, 64), drawn("ConditioningSetAreaPercentage", 0.5, 1.0, 0.5)
+    assert all(map(torch.equal, pixels, shares)) and torch.equal(pixels[0], pixels[2])
+    assert not torch.equal(pixels[0], comfy.run(graphs.sample(comfy, loader, latent, positive=cats))["samples"])
+
+
+@pytest.mark.parametrize(
+    ("area", "want"),
+    [
+        ((8, 8, 0, 0), (4, 4, 0, 0)),
+        ((8, 5, 0, 0), (4, 2, 0, 0)),
+        ((8, 5, 0, 5), (4, 3, 0, 2)),
+        ((1, 1, 0, 0), (1, 1, 0, 0)),
+        (("percentage", 0.5, 1.0, 0.5, 0.0), ("percentage", 0.5, 1.0, 0.5, 0.0)),
+    ],
+)
+def test_areas_side_by_side_stay_so(comfy, area, want):
+    given = {"area": area}
+    assert comfy.module("nodes.host.sample.checks")._area_to_cells(given, 16) == {"area": want}
+    assert given == {"area": area}
 
 
 @pytest.fixture

@@ -130,15 +130,17 @@ def before_sampling(
     *args: Any,
     **kw: Any,
 ) -> Tensor:
-    """Wraps a whole run (`WrappersMP.OUTER_SAMPLE`): checks it before the model is loaded, and fits masks to cells.
+    """Wraps a run (`WrappersMP.OUTER_SAMPLE`): checks it before the model is loaded, and fits masks and areas to cells.
 
     ComfyUI would shrink the mask smoothly and lose thin strokes; here a cell is regenerated when any pixel of it is.
     Newer versions have shrunk it already: a cell then has the mean of the pixels in its middle.
     """
     _refuse_stock_sampler(sampler)
     guider = executor.class_obj
-    check_codes(latent_image, guider.model_patcher.model.info.codebook_size)
+    info = guider.model_patcher.model.info
+    check_codes(latent_image, info.codebook_size)
     patches.check(guider.model_options, len(noise))
+    guider.conds = {side: [_area_to_cells(cond, info.factor) for cond in conds] for side, conds in guider.conds.items()}
     if denoise_mask is not None:
         grid = noise.shape[-2:]
         denoise_mask = mask_to_grid(denoise_mask, grid, ONE_OF_FOUR if denoise_mask.shape[-2:] == grid else HALF)
@@ -156,6 +158,21 @@ def mask_to_grid(mask: Tensor, grid: tuple[int, int], least: float = HALF) -> Te
     check_mask(mask)
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     return F.adaptive_max_pool2d((mask >= least).float(), tuple(grid))
+
+
+def _area_to_cells(cond: dict[str, Any], factor: int) -> dict[str, Any]:
+    """A conditioning whose area is in cells of `factor` pixels; 'Conditioning (Set Area)' counts in 8 pixels.
+
+    Both edges are rounded down, so that areas side by side stay so.
+    """
+    area = cond.get("area")
+    if area is None or area[0] == "percentage":
+        return cond
+    half = len(area) // 2
+    pairs = zip(area[:half], area[half:], strict=True)
+    edges = [(first * 8 // factor, (first + size) * 8 // factor) for size, first in pairs]
+    sizes, firsts = [max(1, last - first) for first, last in edges], [first for first, _ in edges]
+    return {**cond, "area": (*sizes, *firsts)}
 
 
 def _refuse_stock_sampler(sampler: Any) -> None:
