@@ -18,7 +18,7 @@ ROWS = [
     {"id": "e", "prompt": "a house", "image": "start.png", "strength": 0.7},
     {"id": "f", "prompt": "a house", "image": "start.png", "mask": "mask.png"},
     {"id": "g", "prompt": "a tree", "cfg_every": 2, "int8": True},
-    {"id": "h", "prompt": "a tree", "tag": "passes through"},
+    {"id": "h", "prompt": "a tree", "cfg": 0.5, "tag": "passes through"},
 ]
 STEPS, CFG = 4, 3.0
 

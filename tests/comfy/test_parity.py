@@ -172,6 +172,25 @@ def test_options_same_as_generate(comfy, shape, more, task):
     assert torch.equal(graphs.tokens(comfy.run(node)), want)
 
 
+@pytest.mark.parametrize("more", [{}, {"cfg_schedule": "ramp"}], ids=["constant", "ramp"])
+@pytest.mark.parametrize("node", ["AmusedSampler", "AmusedTrace"])
+def test_a_cfg_below_1_is_no_guidance(comfy, shape, node, more):
+    """As for `generate`; ComfyUI alone would guide towards the negative prompt."""
+    name, _, model = shape
+    loader = graphs.load(comfy, name)
+    run = graphs.sample(
+        comfy,
+        loader,
+        graphs.empty(comfy, loader),
+        graphs.prompts(comfy, loader, "a red apple", "blue"),
+        cfg=0.5,
+        **more,
+    )
+    settings = {"steps": 6, "cfg": 0.5, "seed": SEED, "width": 32, "height": 32, **more}
+    want = model.generate("a red apple", negative_prompt="blue", **settings).tokens
+    assert torch.equal(graphs.tokens(comfy.run(comfy.node(node, **run.inputs))), want)
+
+
 def test_options_of_the_sampler_select(comfy, shape):
     """Custom sampling draws from the same codes as the node that does it all."""
     name, _, model = shape

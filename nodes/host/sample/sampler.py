@@ -181,7 +181,7 @@ def sample_latent(
         torch.ones_like(samples),
         positive,
         negative,
-        resolved.cfg,
+        max(resolved.cfg, 1.0),  # Below 1 ComfyUI would guide towards the negative prompt, and the core does not guide.
         model.load_device,
         sampler,
         schedule.ratios,
