@@ -116,7 +116,7 @@ class Schedule:
         ]
 
 
-def mask_ratios(steps: int, name: str = "cosine", start: int = 0) -> Tensor:
+def mask_ratios(steps: int, name: str = "cosine", start: int = 0, limit: int = MAX_STEPS) -> Tensor:
     """The mask ratio before each step and after the last: falling from 1 (everything masked) to 0.
 
     fp32 throughout, as in diffusers' `AmusedScheduler`, so that the floor of a ratio times the grid size falls on the
@@ -126,6 +126,7 @@ def mask_ratios(steps: int, name: str = "cosine", start: int = 0) -> Tensor:
         steps: steps of the whole schedule, 1 to 1000.
         name: "cosine" or "linear".
         start: steps left out at the beginning (image-to-image), 0 to `steps - 1`.
+        limit: the most steps; a host that takes a part of them may want more.
 
     Returns:
         float32 [steps - start + 1].
@@ -134,8 +135,8 @@ def mask_ratios(steps: int, name: str = "cosine", start: int = 0) -> Tensor:
         AmusedError: an unknown name, or a number out of range.
     """
     check_schedule(name)
-    if not 1 <= steps <= MAX_STEPS:
-        raise AmusedError(f"steps is {steps}; allowed are 1 to {MAX_STEPS}.")
+    if not 1 <= steps <= limit:
+        raise AmusedError(f"steps is {steps}; allowed are 1 to {limit}.")
     if not 0 <= start < steps:
         raise AmusedError(f"start is {start}; allowed are 0 to {steps - 1} for {steps} steps.")
     ratios = SCHEDULES[name].ratio(torch.arange(start, steps + 1) / steps)

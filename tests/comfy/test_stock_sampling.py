@@ -74,6 +74,28 @@ def test_even_stock_schedulers_are_the_models_schedule(comfy, start, name):
     torch.testing.assert_close(own, stock, atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize(("steps", "denoise"), [(12, 0.01), (600, 0.5)])
+def test_a_small_denoise_takes_the_end_of_a_long_schedule(comfy, start, steps, denoise):
+    """ComfyUI asks its schedulers for `steps / denoise` steps, which may be more than a run can have."""
+    loader, text, _ = start
+    run = {"steps": steps, "denoise": denoise}
+    latent = comfy.give(graphs.latent())
+    sigmas = comfy.node("BasicScheduler", model=loader, scheduler="amused", **run)
+    ratios, one, two = comfy.run(
+        sigmas,
+        graphs.ksampler(comfy, loader, latent, text, **run),
+        graphs.custom(comfy, loader, latent, text, sigmas=sigmas),
+    )
+    done = 1 - torch.arange(steps, -1, -1) / int(steps / denoise)
+    torch.testing.assert_close(ratios, torch.cos(done * torch.pi / 2), atol=1e-6, rtol=0)
+    assert same(one, two)
+
+
+def test_a_run_of_too_many_steps_is_refused(comfy, start):
+    loader, text, latent = start
+    graphs.refused(comfy, graphs.ksampler(comfy, loader, latent, text, steps=1200), "1200 steps; allowed are 1 to 1000")
+
+
 def test_two_stages(comfy, start):
     """A run cut in two (SplitSigmas, KSamplerAdvanced): the first keeps a share masked, the second keeps its tokens."""
     loader, text, latent = start

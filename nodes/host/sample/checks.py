@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....amused_core.errors import AmusedError
+from ....amused_core.sampling.schedule import MAX_STEPS
 from ..latent.pictures import check_mask
 from ..model import patches
 from ..origin import is_comfyui
@@ -78,9 +79,11 @@ def check_sigmas(sigmas: Tensor) -> Tensor:
     """Mask ratios float32 [n+1].
 
     Raises:
-        AmusedError: not falling within 1..0.
+        AmusedError: not falling within 1..0, or too many.
     """
     ratios = sigmas.detach().float().cpu()
+    if len(ratios) > MAX_STEPS + 1:
+        raise AmusedError(f"This run has {len(ratios) - 1} steps; allowed are 1 to {MAX_STEPS}.")
     if bool((ratios > 1.001).any() or (ratios < 0).any() or (ratios.diff() > 0).any()):
         raise AmusedError(
             f"These SIGMAS run from {ratios[0]:g} to {ratios[-1]:g}; aMUSEd's are mask ratios, falling within 1 to 0: "

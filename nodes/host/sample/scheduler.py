@@ -24,7 +24,8 @@ def amused_scheduler(model_sampling: Any, steps: int) -> Tensor:
         raise AmusedError(
             "The scheduler 'amused' is for aMUSEd models only; choose another, or connect the MODEL of 'Load aMUSEd'."
         )
-    return mask_ratios(steps, model_sampling.schedule)
+    # For a denoise of 0.1 ComfyUI asks for ten times the steps, and takes the last ones.
+    return mask_ratios(steps, model_sampling.schedule, limit=steps)
 
 
 def amused_sigmas(model: Any, schedule: str, steps: int, denoise: float) -> Tensor:
