@@ -96,6 +96,15 @@ def test_a_run_of_too_many_steps_is_refused(comfy, start):
     graphs.refused(comfy, graphs.ksampler(comfy, loader, latent, text, steps=1200), "1200 steps; allowed are 1 to 1000")
 
 
+@pytest.mark.parametrize("build", [graphs.ksampler, graphs.custom])
+def test_sigmas_that_are_no_numbers_are_refused(comfy, start, build):
+    """'kl_optimal' divides by the number of steps less one."""
+    loader, text, latent = start
+    sigmas = comfy.node("BasicScheduler", model=loader, scheduler="kl_optimal", steps=1, denoise=1.0)
+    given = {"sigmas": sigmas} if build is graphs.custom else {"scheduler": "kl_optimal", "steps": 1}
+    graphs.refused(comfy, build(comfy, loader, latent, text, **given), "NaN", "'kl_optimal'", "1 step;")
+
+
 def test_two_stages(comfy, start):
     """A run cut in two (SplitSigmas, KSamplerAdvanced): the first keeps a share masked, the second keeps its tokens."""
     loader, text, latent = start

@@ -141,6 +141,10 @@ def before_sampling(
     _refuse_stock_sampler(sampler)
     guider = executor.class_obj
     info = guider.model_patcher.model.info
+    if bool(sigmas.isnan().any()):
+        raise AmusedError(
+            "These SIGMAS are NaN, as 'kl_optimal' makes them for 1 step; choose another scheduler or more steps."
+        )
     check_codes(latent_image, info.codebook_size)
     patches.check(guider.model_options, len(noise))
     guider.conds = {side: [_area_to_cells(cond, info.factor) for cond in conds] for side, conds in guider.conds.items()}
