@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -117,6 +119,29 @@ def test_weights_that_give_no_numbers(comfy):
     guided = comfy.node("TCFG", model=comfy.give(spoilt))
     run = graphs.sample(comfy, guided, graphs.empty(comfy, loader), graphs.prompts(comfy, loader))
     refused(comfy, run, "NaN or infinite logits")
+
+
+def test_guidance_that_gives_no_numbers(comfy):
+    """'PerpNegGuider' divides by the difference of the positive and the empty prompt, and its weights are in order."""
+    loader = graphs.load(comfy)
+    text = graphs.prompts(comfy, loader, "")
+    prompts = {"positive": text, "negative": text, "empty_conditioning": (text, 1)}
+    run = comfy.node(
+        "SamplerCustomAdvanced",
+        noise=comfy.node("RandomNoise", noise_seed=3),
+        guider=comfy.node("PerpNegGuider", model=loader, **prompts, cfg=3.0, neg_scale=1.0),
+        sampler=graphs.sampler(comfy),
+        sigmas=comfy.node("AmusedScheduler", model=loader, schedule="auto", steps=4, denoise=1.0),
+        latent_image=graphs.empty(comfy, loader),
+    )
+    refused(comfy, run, "The guidance of 'Guider_PerpNeg'", "a positive prompt that differs from the empty one")
+
+
+def test_a_node_that_spoils_guidance_is_named(comfy):
+    loader = graphs.load(comfy)
+    changed = comfy.node("RescaleCFG", model=loader, multiplier=comfy.give(math.inf))
+    run = graphs.sample(comfy, changed, graphs.empty(comfy, loader), graphs.prompts(comfy, loader))
+    refused(comfy, run, "The guidance of 'CFGGuider', 'RescaleCFG'")
 
 
 def test_tcfg(comfy):

@@ -85,6 +85,15 @@ def changed_tokens(sampler: Any, options: dict[str, Any]) -> str:
     return wrong_sampler(getattr(sampler, "__name__", type(sampler).__name__)) + also
 
 
+def spoilt_guidance(guider: Any, options: dict[str, Any]) -> str:
+    """The sentence for a run in which logits were finite before guidance, and are not after it."""
+    makers = ", ".join(map(repr, (type(guider).__name__, *nodes(options))))
+    return (
+        f"The guidance of {makers} turns the model's logits into NaN or infinity; change its prompts or "
+        "settings ('PerpNegGuider' needs a positive prompt that differs from the empty one)."
+    )
+
+
 def wrong_sampler(name: str) -> str:
     """The sentence for a sampler that cannot run aMUSEd."""
     return f"The sampler {name!r} cannot run an aMUSEd model; choose the sampler 'amused', or use 'aMUSEd sampler'."

@@ -29,6 +29,7 @@ from ....amused_core.settings import SamplingSettings, check_settings, resolve_s
 from .. import guards
 from ..latent.latent_format import codes_to_tokens, tokens_to_codes, tokens_to_one_hot
 from ..latent.preview import weight_guesses
+from ..model import patches
 from ..model.transformer import PROGRESS
 from . import checks, fast_path
 
@@ -217,7 +218,11 @@ def _through_comfyui(
         if weights is not None:
             guider.cfg = weights[progress.index]
         transformer_options[PROGRESS] = progress
-        return core.at(model(one_hot, sigmas[progress.index].expand(len(tokens)), **args), cells)
+        logits = core.at(model(one_hot, sigmas[progress.index].expand(len(tokens)), **args), cells)
+        # The loop would blame the weights, but the model has looked at its own logits.
+        if not bool(logits.amax(-1).isfinite().all()):
+            raise AmusedError(patches.spoilt_guidance(_holder(model, "model_patcher"), options))
+        return logits
 
     return predict
 
