@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..amused_core.settings import HELP
 from .host.sample import speed
 
 
@@ -24,7 +25,7 @@ class AmusedSpeed(io.ComfyNode):
             "most.",
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL of 'Load aMUSEd', after all LoRAs and merges."),
-                io.Boolean.Input("int8", default=True, tooltip="8-bit matrix products, on a CPU with fp32 only."),
+                io.Boolean.Input("int8", default=True, tooltip=HELP["int8"]),
                 io.Float.Input(
                     "guidance_from",
                     default=0.0,

@@ -71,7 +71,10 @@ class SamplingSettings:
         "Sample each token from the most probable codes whose probabilities add up to this value; 1: from all codes.",
     )
     int8: bool = _setting(
-        False, Switch(), "8-bit matrix products: faster, with slightly different tokens. On a CPU with fp32 only."
+        False,
+        Switch(),
+        "8-bit matrix products: faster with the large models, not with the small one; slightly different tokens. "
+        "On a CPU with fp32 only.",
     )
     order: str = _setting(
         "confidence",

@@ -10,6 +10,8 @@ from pathlib import Path
 import node_schema
 import pytest
 
+from amused_core.settings import HELP
+
 NODES = Path(__file__).resolve().parents[2] / "nodes"
 # Saved workflows store widget values by position: the golden file has the order, and only grows.
 WIDGETS = {
@@ -51,6 +53,11 @@ def test_defaults_lie_within_the_limits(schemas):
                 assert socket.min <= socket.default <= socket.max, f"{schema.node_id}.{socket.id}"
             if getattr(socket, "options", None) is not None:
                 assert socket.default in socket.options, f"{schema.node_id}.{socket.id}"
+
+
+def test_int8_is_explained_as_in_the_command(schemas):
+    (int8,) = [socket for socket in schemas["AmusedSpeed"].inputs if socket.id == "int8"]
+    assert int8.tooltip == HELP["int8"]
 
 
 def test_installers_can_find_the_nodes():
