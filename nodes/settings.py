@@ -36,10 +36,13 @@ RECOMMENDED_TIPS = {
     "cfg_schedule": "auto: the model's recommended schedule.",
     "order": "auto: the model's recommended order.",
 }
-PAIR_TIPS = {"start": "{}", "end": "The same at the last step; it changes linearly in between."}
-INTERVAL_TIPS = {
-    "start": "Start of guidance, as a fraction of the whole schedule; only with cfg_schedule interval.",
-    "end": "End of guidance, as a fraction of the whole schedule; only with cfg_schedule interval.",
+# Of settings that are pairs, and so have two widgets.
+PAIR_TIPS = {
+    "temperature_start": "Temperature of the choice of tokens to keep, at the first step: high values add variety, "
+    "0 always keeps the most confident tokens.",
+    "temperature_end": "The same at the last step; it changes linearly in between.",
+    "cfg_interval_start": "Start of guidance, as a fraction of the whole schedule; only with cfg_schedule interval.",
+    "cfg_interval_end": "End of guidance, as a fraction of the whole schedule; only with cfg_schedule interval.",
 }
 
 
@@ -77,14 +80,13 @@ def _widgets(name: str, optional: bool) -> list[Any]:
         return [io.Float.Input(name, **{"default": default, "min": value.low, "max": value.high, **shown}, **more)]
     if isinstance(value, (NumberPair, Interval)):
         low, high = (value.low, value.high) if isinstance(value, NumberPair) else (0.0, 1.0)
-        tips = PAIR_TIPS if isinstance(value, NumberPair) else INTERVAL_TIPS
         return [
             io.Float.Input(
                 f"{name}_{end}",
                 **{"default": default[index], "min": float(low), "max": float(high), **shown},
-                tooltip=tip.format(tooltip),
+                tooltip=PAIR_TIPS[f"{name}_{end}"],
                 optional=optional,
             )
-            for index, (end, tip) in enumerate(tips.items())
+            for index, end in enumerate(("start", "end"))
         ]
     return [io.Boolean.Input(name, default=default, **more)]

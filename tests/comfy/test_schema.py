@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def test_defaults_lie_within_the_limits(schemas):
 def test_int8_is_explained_as_in_the_command(schemas):
     (int8,) = [socket for socket in schemas["AmusedSpeed"].inputs if socket.id == "int8"]
     assert int8.tooltip == HELP["int8"]
+
+
+def test_the_first_widget_of_a_pair_speaks_of_the_start_only(schemas):
+    tips = [socket.tooltip for schema in schemas.values() for socket in schema.inputs if socket.id.endswith("_start")]
+    assert len(tips) > 4 and not [tip for tip in tips if re.search(r"\b(last|end)\b", tip, re.IGNORECASE)]
 
 
 def test_installers_can_find_the_nodes():
