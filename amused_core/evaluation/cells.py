@@ -58,8 +58,10 @@ def label(settings: Mapping[str, Any]) -> str:
             return "-".join(f"{item:g}" for item in value)
         return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
-    named = ((name.replace("_", " "), value) for name, value in settings.items())
-    return ", ".join(name if value is True else f"{name} {words(value)}" for name, value in named) or "defaults"
+    def named(name: str, value: Any) -> str:
+        return {True: name, False: f"no {name}"}[value] if isinstance(value, bool) else f"{name} {words(value)}"
+
+    return ", ".join(named(name.replace("_", " "), value) for name, value in settings.items()) or "defaults"
 
 
 def model_digest(model: AmusedModel) -> str:

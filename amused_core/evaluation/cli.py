@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
     if options.reference not in (None, "diffusers"):
         raise AmusedError(f"--reference is {options.reference!r}; allowed is 'diffusers'.")
     fast = {"fast": True} if options.fast else {}
-    cells = sweep(settings_of(options))
+    choices = {name: value if isinstance(value, list) else [value] for name, value in settings_of(options).items()}
+    cells = sweep(choices)
     settings = [{**cell, **fast} for cell in (in_passes(cells, options.passes) if options.passes else cells)]
     tasks = options.tasks or (["text"] if len(settings) > 1 else list(TASKS))
     plan = EvaluationPlan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,7 +27,8 @@ class Value(Protocol):
         """What a cell of a table says, for `check`; the text itself where it says nothing of the kind."""
 
     def option(self, several: bool) -> dict[str, Any]:
-        """Keywords of `argparse.ArgumentParser.add_argument`; `several`: the option takes a list of values."""
+        """Keywords of `argparse.ArgumentParser.add_argument`; `several`: the option takes a list of values,
+        unless it is a switch."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Switch:
 
     def option(self, several: bool) -> dict[str, Any]:
         """See `Value`."""
-        return {"action": "store_const", "const": [True] if several else True}
+        return {"action": argparse.BooleanOptionalAction}
 
 
 def parse_number(text: str) -> float | str:

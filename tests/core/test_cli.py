@@ -99,6 +99,12 @@ def test_every_flag_reaches_generate(amused, png: Path, monkeypatch: pytest.Monk
     }  # fmt: skip
 
 
+def test_fast_without_int8(amused) -> None:
+    assert amused("a cat", "--fast", "--no-int8") == 0
+    about = json.loads(Image.open("amused.png").text["amused"])
+    assert about["int8"] is False and about["steps"] == 8
+
+
 def test_the_defaults_are_those_of_generate(amused, model: AmusedModel) -> None:
     assert amused("a cat", "--save-tokens", "t.npy") == 0
     assert (np.load("t.npy") == model.generate("a cat").tokens.numpy()).all() and Path("amused.png").is_file()

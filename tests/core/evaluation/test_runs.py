@@ -12,9 +12,10 @@ from PIL import Image
 from amused_core import AmusedError, AmusedModel
 from amused_core.cli import main
 from amused_core.evaluation import task
-from amused_core.evaluation.cells import in_passes, sweep
+from amused_core.evaluation.cells import in_passes, label, sweep
 from amused_core.evaluation.generation import generate_images
 from amused_core.evaluation.image_tasks import holes
+from amused_core.evaluation.plan import EvaluationPlan
 from amused_core.evaluation.prompts import prompts
 from amused_core.small_world.scenes.layout import CELL, Scene
 
@@ -72,6 +73,35 @@ ALL = ["--count", "4", "--steps", "2", "--sets", "seen", "relations", "--batch",
 
 def run(folder: Path, output: Path, *options: str) -> int:
     return main(["eval", "--model", str(folder), "--output", str(output), *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "name"),
+    [
+        (["--int8"], [{"int8": True}], "int8"),
+        (["--fast", "--no-int8"], [{"int8": False, "fast": True}], "no int8, fast"),
+        (["--cfg", "1", "--int8"], [{"cfg": 1.0, "int8": True}], "cfg 1, int8"),
+    ],
+    ids=str,
+)
+def test_switches(
+    options: list[str], settings: list[dict], name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[EvaluationPlan] = []
+    monkeypatch.setattr("amused_core.evaluation.runner.evaluate", plans.append)
+    run(folder, tmp_path, *options)
+    assert plans[0].settings == settings and label(settings[0]) == name
+
+
+def test_the_help_says_how_to_give_several_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["eval", "--help"])
+    shown = " ".join(capsys.readouterr().out.split()).split("options:")[1]
+    cfg, temperature, int8 = (
+        shown.split(f"--{option} ")[1].split(" --")[0] for option in ("cfg X [X ...]", "temperature A B", "no-int8")
+    )
+    assert "(several values: one cell" in cfg and "(repeat for several values: one cell" in temperature
+    assert "several values" not in int8
 
 
 def test_a_whole_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
