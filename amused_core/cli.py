@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; refused input prints one sentence and returns 2, an interrupt returns 130."""
     options = _parser().parse_args(arguments)
     try:
-        with _warnings_shown():
+        with _warnings_shown(), _enough_memory():
             return options.run(options)
     except AmusedError as error:
         print(f"amused: {error}", file=sys.stderr)
@@ -52,6 +53,17 @@ def _warnings_shown() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+@contextmanager
+def _enough_memory(what: str = "") -> Iterator[None]:
+    """A failed allocation, of which each device has an error of its own, becomes one sentence."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        raise AmusedError(f"Not enough memory{what}; take a smaller size or batch.") from error
+
+
 def generate(options: argparse.Namespace) -> int:
     """`amused generate`: draws pictures and writes them as PNG."""
     from .files.tokens import save_tokens
@@ -65,23 +77,26 @@ def generate(options: argparse.Namespace) -> int:
     model = load_model(options.model, dtype=options.dtype, device=options.device, attention=options.attention)
     loras = {"loras": [_load_lora(model, item) for item in options.lora]} if options.lora else {}
     began = time.perf_counter()
-    result = model.generate(
-        options.prompt,
-        negative_prompt=options.negative,
-        image=image,
-        mask=mask,
-        strength=options.strength,
-        seed=options.seed,
-        seeding=options.seeding,
-        batch_size=options.batch,
-        width=options.width,
-        height=options.height,
-        on_step=_show_step,
-        keep_original=options.keep_original,
-        fast=options.fast,
-        compile=options.compile,
-        **settings_of(options),
-    )
+    best = model.checkpoint.recommended
+    size = image.size if image else (options.width or best.width, options.height or best.height)
+    with _enough_memory(" for {}x{} pixels".format(*size)):
+        result = model.generate(
+            options.prompt,
+            negative_prompt=options.negative,
+            image=image,
+            mask=mask,
+            strength=options.strength,
+            seed=options.seed,
+            seeding=options.seeding,
+            batch_size=options.batch,
+            width=options.width,
+            height=options.height,
+            on_step=_show_step,
+            keep_original=options.keep_original,
+            fast=options.fast,
+            compile=options.compile,
+            **settings_of(options),
+        )
     print(file=sys.stderr)
     common = {"model": model.checkpoint.name, **loras, **_sources(options)}
     about = [{**common, **item, **_place(item, i, len(result.images))} for i, item in enumerate(result.settings)]
@@ -154,7 +169,12 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--negative", default="", metavar="T", help="the negative prompt")
     add("--model", metavar="PATH", help="diffusers folder or .safetensors file (default: the embedded model)")
     add("--lora", action="append", metavar="FILE[:STRENGTH]", help="LoRA to apply; may be repeated")
-    add("--image", metavar="F", help="input image, for image-to-image and inpainting")
+    add(
+        "--image",
+        metavar="F",
+        help="input image, for image-to-image and inpainting; the result has its size, and both sides must be "
+        "multiples of the token size (16 pixels; 8 with the small model)",
+    )
     add("--mask", metavar="F", help="mask for inpainting; white areas are regenerated")
     add(
         "--no-keep-original",

@@ -34,7 +34,7 @@ from ..sampling.start import start_tokens
 from ..settings import inputs
 from .loading import build_text, build_transformer, build_vq
 from .placement import cpu_dtype, device_named, dtype_named
-from .request import Request, resolve
+from .request import Request, resolve, warn_of_size
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,8 @@ class AmusedModel:
             seeding: "per_image": a picture is the same alone and in any batch; "diffusers": one generator for the
                 batch, the token stream of diffusers' pipelines.
             batch_size: pictures to draw where the inputs do not say it.
-            width, height: pixels, multiples of the factor; None: the image's, or the model's own.
+            width, height: pixels, multiples of the factor; None: the image's, or the model's own. More than 16 times
+                the recommended area is logged.
             on_step: called after every step with a `Step`.
             fast: faster, with different tokens: fills in `settings.FAST` where settings were left out
                 (docs/speed.md).
@@ -234,6 +235,7 @@ class AmusedModel:
             fast=fast,
             settings={**named, **settings},
         )
+        warn_of_size(request, self.checkpoint.recommended)
         return self.run(
             request,
             inputs.function(on_step, "on_step"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
@@ -17,7 +18,12 @@ from ..images.composite import composite
 from ..images.masks import cells_to_mask
 from ..sampling.randomness import SEEDINGS, Draws, PerImageDraws, SharedDraws, seeded
 from ..sampling.schedule import start_step
-from ..settings import SamplingSettings, inputs, resolve_settings
+from ..settings import Recommended, SamplingSettings, inputs, resolve_settings
+
+# Times the recommended area from which on a run is slow enough to say so.
+LARGE = 16
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -162,6 +168,16 @@ def join_requests(requests: Sequence[Request]) -> Request:
         batch=len(requests),
         draws=PerImageDraws(seeds),
     )
+
+
+def warn_of_size(request: Request, recommended: Recommended) -> None:
+    """Logs a warning where the pictures are more than 16 times as large as `recommended`."""
+    times = request.width * request.height / (recommended.width * recommended.height)
+    if times > LARGE:
+        logger.warning(
+            "%dx%d pixels are %d times the recommended %dx%d; this takes long and needs much memory.",
+            request.width, request.height, times, recommended.width, recommended.height,
+        )  # fmt: skip
 
 
 def _pictures(

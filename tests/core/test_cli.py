@@ -14,6 +14,7 @@ from PIL import Image
 from amused_core import AmusedModel, load_model
 from amused_core.cli import main
 from amused_core.images.files import open_mask, open_picture
+from amused_core.settings import Recommended
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_every_flag_reaches_generate(amused, png: Path, monkeypatch: pytest.Monk
     seen: dict[str, Any] = {}
 
     class Fake:
-        checkpoint = type("Checkpoint", (), {"name": "fake"})
+        checkpoint = type("Checkpoint", (), {"name": "fake", "recommended": Recommended()})
 
         def generate(self, prompt: str, **more: Any) -> Any:
             seen.update(more, prompt=prompt)
@@ -289,6 +290,40 @@ def test_stopping_by_hand(amused, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
     monkeypatch.setattr(AmusedModel, "generate", stop)
     assert amused("a cat") == 130 and "stopped" in capsys.readouterr().err
+
+
+def test_a_size_that_takes_long_is_announced(amused, capsys: pytest.CaptureFixture[str]) -> None:
+    for width, announced in (("128", False), ("132", True)):
+        assert amused("a cat", "--steps", "1", "--width", width, "--height", "128") == 0
+        shown = capsys.readouterr().err
+        assert ("amused: 132x128 pixels are 16 times the recommended 32x32; this takes long" in shown) is announced
+
+
+@pytest.mark.parametrize(
+    "error", [None, MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")], ids=repr
+)
+def test_too_little_memory(
+    amused, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        if error:
+            raise error
+        torch.empty(1 << 50)
+
+    monkeypatch.setattr(AmusedModel, "run", fail)
+    want = "Not enough memory for 64x32 pixels; take a smaller size or batch."
+    refused(amused, capsys, ["--width", "64"], want)
+    monkeypatch.setattr("amused_core.model.load_model", fail)
+    refused(amused, capsys, [], "Not enough memory; take a smaller size or batch.")
+
+
+def test_other_faults_are_not_taken_for_too_little_memory(amused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("sizes do not match")
+
+    monkeypatch.setattr(AmusedModel, "run", fail)
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        amused("a cat")
 
 
 def test_xformers_asked_for_where_it_is_missing(
