@@ -10,6 +10,7 @@ from ..errors import AmusedError
 
 def add_batch(command: argparse.ArgumentParser) -> None:
     """Adds the options of `amused batch`. Importing this module loads nothing else."""
+    command.usage = "%(prog)s ROWS OUT [options]"  # after --set, argparse takes the two for more of its values
     add = command.add_argument
     add("rows", metavar="ROWS", help="a .jsonl, .csv, .tsv, .parquet or .txt file (a prompt a line), or its URL")
     _add_output(command)
@@ -59,6 +60,7 @@ def add_batch(command: argparse.ArgumentParser) -> None:
 
 def add_decode(command: argparse.ArgumentParser) -> None:
     """Adds the options of `amused decode`."""
+    command.usage = "%(prog)s SOURCE OUT [options]"
     command.add_argument("source", metavar="SOURCE", help="a folder written by amused batch --tokens, or a .npy file")
     _add_output(command)
     command.set_defaults(run=decode)

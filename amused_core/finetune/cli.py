@@ -23,6 +23,8 @@ def add_train(command: argparse.ArgumentParser) -> None:
 
 
 def _add_kind(command: argparse.ArgumentParser, full: bool = False) -> None:
+    # After --prior-prompts, argparse takes DATA for one more of them.
+    command.usage = "%(prog)s DATA --output FOLDER [options]"
     add = command.add_argument
     presets = "full, full-8bit (default: full)" if full else "style, dataset (default: style)"
     add("data", metavar="DATA", help="an image, a folder of images with .txt or .caption files, or a .jsonl file")

@@ -201,6 +201,18 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert stop.value.code == 2 and "usage: amused" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "order"),
+    [("batch", "ROWS OUT"), ("decode", "SOURCE OUT"), ("train lora", "DATA --output FOLDER"),
+     ("train full", "DATA --output FOLDER")],
+)  # fmt: skip
+def test_usage_shows_an_order_that_works(command: str, order: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An option with any number of values takes the names that follow it, too."""
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: amused {command} {order} [options]\n")
+
+
 @pytest.mark.parametrize("command", [[], ["generate"], ["save"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
