@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Size, Tensor
@@ -32,7 +32,7 @@ class Lora:
     """
 
     name: str
-    parts: dict[str, dict[str, Change]]
+    parts: dict[str, dict[str, Change]] = field(repr=False)
     unused: tuple[str, ...]
 
     def warning(self) -> str | None:

@@ -196,3 +196,8 @@ def test_keys_that_do_not_fit_are_listed(model, tmp_path):
     assert set(lora.unused) == left_out | {f"{STRANGER}.lora_down.weight"}
     assert changed(before, weights(model)) == {("transformer", ATTENTION[1])}
     assert lora.warning().startswith("4 keys of the LoRA 'a.safetensors' fit nothing here and are left out: ")
+
+
+def test_what_was_loaded_is_shown_without_its_weights(model, tmp_path):
+    lora = model.load_lora(loras.write(tmp_path / "a.safetensors", "kohya", factors(model.transformer, UVIT)))
+    assert repr(lora) == "Lora(name='a.safetensors', unused=())"
