@@ -44,6 +44,21 @@ def test_another_models_lora_is_refused(model, tmp_path, base):
     refused(model, file, "does not fit aMUSEd", repr(str(file)), FOREIGN[base], base)
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight", "single_transformer_blocks.0.attn.to_q.bias"],
+)
+def test_another_whole_model_is_refused_as_one(model, tmp_path, key):
+    save_file({key: torch.ones(2, 2)}, file := tmp_path / "other.safetensors")
+    refused(model, file, "It looks like a whole model, not a LoRA.")
+
+
+def test_this_whole_model_is_refused_as_one(model, tmp_path):
+    """Its VQ-GAN has the same names as Stable Diffusion's."""
+    model.save(tmp_path / "all.safetensors")
+    refused(model, tmp_path / "all.safetensors", "It looks like a whole model, not a LoRA.")
+
+
 def test_a_text_encoder_in_common_is_not_enough(model, tmp_path):
     """Stable Diffusion's text encoder is of the kind that aMUSEd has: that half of its LoRA would fit."""
     content = loras.tensors("kohya", None, factors(model.text.module, TEXT))
