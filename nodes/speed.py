@@ -46,7 +46,12 @@ class AmusedSpeed(io.ComfyNode):
                     tooltip="Evaluates the negative prompt only in the first of this many guided steps. 1 is exact.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="Works with every sampler node that accepts an aMUSEd MODEL.")],
+            outputs=[
+                io.Model.Output(
+                    tooltip="Works with every sampler node that accepts an aMUSEd MODEL; the guidance settings have no "
+                    "effect with 'DualCFGGuider' and 'PerpNegGuider'."
+                )
+            ],
         )
 
     @classmethod

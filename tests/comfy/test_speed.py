@@ -12,7 +12,7 @@ from amused_core.sampling.schedule import mask_ratios
 from tests.comfy import graphs
 from tests.comfy.graphs import same
 from tests.comfy.harness import GraphError
-from tests.comfy.runs import QUERY, SAMPLERS, partly, speed, wrapped_function
+from tests.comfy.runs import QUERY, SAMPLERS, partly, speed, stock, wrapped_function
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny512"])
@@ -112,12 +112,12 @@ def test_every_boundary_is_met(comfy):
                 assert seen == [2, None][: len(seen)], (schedule, steps, step)
 
 
-def advanced(comfy, loader, latent, text, model, seed=3, **_):
-    """SamplerCustomAdvanced with a CFGGuider."""
+def advanced(comfy, loader, latent, text, model, seed=3, guider=None):
+    """SamplerCustomAdvanced, with a CFGGuider unless told otherwise."""
     return comfy.node(
         "SamplerCustomAdvanced",
         noise=comfy.node("RandomNoise", noise_seed=seed),
-        guider=comfy.node("CFGGuider", model=model, positive=text, negative=(text, 1), cfg=3.0),
+        guider=guider or comfy.node("CFGGuider", model=model, positive=text, negative=(text, 1), cfg=3.0),
         sampler=graphs.sampler(comfy),
         sigmas=comfy.node("AmusedScheduler", model=loader, schedule="auto", steps=6, denoise=1.0),
         latent_image=latent,
@@ -235,6 +235,29 @@ def test_int8_follows_a_lora_put_on_after_it(comfy, start):
     models = (faster(before, True, (0.0, 1.0), 1), after)
     one, two = comfy.run(*(graphs.sample(comfy, loader, latent, text, model=comfy.give(m)) for m in models))
     assert same(one, two)
+
+
+GUIDERS = {"DualCFGGuider": "Guider_DualCFG", "PerpNegGuider": "Guider_PerpNeg", "CFGGuider": None, "BasicGuider": None}
+
+
+@pytest.mark.parametrize("settings", [{"guidance_to": 0.5}, {"guidance_every": 2}, {}], ids=str)
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("name", GUIDERS)
+def test_a_guider_that_guides_by_itself_is_told(comfy, start, caplog, name, settings, direct):
+    """Its guidance cannot be limited; on the fast path and the stock path, with settings that limit nothing, too."""
+    loader, text, latent = start
+    model = speed(comfy, loader if direct else stock(comfy, loader), **settings)
+    inputs = {
+        "DualCFGGuider": {"cond1": text, "cond2": (text, 1), "cfg_conds": 3.0, "cfg_cond2_negative": 2.0},
+        "PerpNegGuider": {"positive": text, "empty_conditioning": (text, 1), "cfg": 3.0, "neg_scale": 1.0},
+        "CFGGuider": {"positive": text, "cfg": 3.0},
+        "BasicGuider": {"conditioning": text},
+    }[name]
+    inputs |= {"style": "regular"} if name == "DualCFGGuider" else {}
+    inputs |= {"negative": (text, 1)} if name != "BasicGuider" else {}
+    comfy.run(advanced(comfy, loader, latent, text, model, guider=comfy.node(name, model=model, **inputs)))
+    line = f"leaves out no guidance of the guider {GUIDERS[name]}"
+    assert caplog.text.count(line) == caplog.text.count("leaves out no guidance") == bool(GUIDERS[name] and settings)
 
 
 def test_int8_is_refused_where_weights_are_elsewhere(comfy):

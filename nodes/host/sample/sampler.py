@@ -32,6 +32,7 @@ from ..latent.preview import weight_guesses
 from ..model import patches
 from ..model.transformer import PROGRESS
 from . import checks, fast_path
+from .speed import GuidanceLimit
 
 # Those that act within the sampler; the others make its sigmas and the guidance of each step.
 SETTINGS = (
@@ -209,6 +210,7 @@ def _through_comfyui(
     options = dict(args.get("model_options", {}))
     options["transformer_options"] = transformer_options = dict(options.get("transformer_options", {}))
     args = {**args, "model_options": options}
+    limit = options.get("sampler_calc_cond_batch_function")
     if cfg_rescale:
         after = options.get("sampler_post_cfg_function", [])
         options["sampler_post_cfg_function"] = [partial(_rescale, cfg_rescale), *after]
@@ -219,6 +221,8 @@ def _through_comfyui(
             guider.cfg = weights[progress.index]
         transformer_options[PROGRESS] = progress
         logits = core.at(model(one_hot, sigmas[progress.index].expand(len(tokens)), **args), cells)
+        if progress.index == 0 and isinstance(limit, GuidanceLimit):
+            limit.warn_unless_asked(_holder(model, "model_patcher"))
         # The loop would blame the weights, but the model has looked at its own logits.
         if not bool(logits.amax(-1).isfinite().all()):
             raise AmusedError(patches.spoilt_guidance(_holder(model, "model_patcher"), options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.samplers
@@ -16,6 +17,8 @@ from ....amused_core.sampling.schedule import Schedule
 from ....amused_core.settings import check_settings
 from .. import guards
 from ..model.transformer import INT8
+
+logger = logging.getLogger(__name__)
 
 
 def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) -> Any:
@@ -84,6 +87,7 @@ class GuidanceLimit:
 
     def __call__(self, args: dict[str, Any]) -> list[Tensor]:
         """The predictions for both conditions, as ComfyUI's own function gives them."""
+        self._asked = True
         conds, x = args["conds"], args["input"]
         if len(conds) != 2 or conds[1] is None:
             return self._predict(conds, args)
@@ -101,12 +105,22 @@ class GuidanceLimit:
             self._difference = both[0] - both[1]
         return both
 
+    def warn_unless_asked(self, guider: Any) -> None:
+        """Logs a line if a step is over and the guider has asked the model by itself."""
+        limited = self.cfg_every > 1 or not all(self._guided)
+        if limited and not self._asked:
+            name = type(guider).__name__
+            logger.warning(
+                "aMUSEd: 'aMUSEd speed' leaves out no guidance of the guider %s, which guides by itself.", name
+            )
+
     def _begin(self, sigmas: Tensor) -> None:
         self._sigmas = sigmas.cpu()[: max(len(sigmas) - 1, 1)]
         schedule = Schedule.from_ratios(sigmas) if len(sigmas) > 1 else Schedule.named("cosine", 1)
         # Any weight but 1 tells the guided steps from the others.
         self._guided = [weight != 1 for weight in self.weights([2.0] * len(schedule), schedule)]
         self._count = 0
+        self._asked = False
         self._difference: Tensor | None = None
 
     @staticmethod
