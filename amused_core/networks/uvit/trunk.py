@@ -65,7 +65,8 @@ class Attention(nn.Module):
                 seen = KeysValues(*map(options[REPEATS].spread, seen))
         k, v = seen
         if self.name == TEXT and OBSERVER in options:
-            options[OBSERVER](q, k, self.heads, options)
+            cells = options[REPEATS].spread(q) if REPEATS in options else q
+            options[OBSERVER](cells, k, self.heads, options)
         out = attend(q, k, v, self.heads, self.name, options)
         return self.to_out[1](self.to_out[0](out))
 

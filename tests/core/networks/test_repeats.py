@@ -74,9 +74,19 @@ def test_without_the_hint_every_cell_is_computed() -> None:
 
 
 @torch.no_grad()
-def test_an_observer_sees_every_cell() -> None:
-    options = {OBSERVER: lambda q, k, heads, options: None, ONE_TOKEN: True}
-    assert queries(uvit(), torch.full((1, 12, 12), 19), options)[1] == {144}
+@pytest.mark.parametrize("downsample", [False, True])
+def test_an_observer_sees_every_cell_and_changes_nothing(downsample: bool, monkeypatch: Any) -> None:
+    model, tokens, watched = uvit(downsample=downsample), torch.full((1, 24, 24), 19), []
+    options = {OBSERVER: lambda q, k, heads, options: watched.append(q), ONE_TOKEN: True}
+    plain, few = queries(model, tokens)
+    features, computed = queries(model, tokens, options)
+    assert torch.equal(plain, features) and few == computed == {25}
+    shown, watched[:] = list(watched), []
+    monkeypatch.setattr(model, "may_repeat", lambda options: False)
+    queries(model, tokens, options)
+    assert len(shown) == len(watched) > 2
+    for cells, every in zip(shown, watched, strict=True):
+        torch.testing.assert_close(cells, every, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
