@@ -11,7 +11,7 @@ from ...amused_core import insight
 from ...amused_core.errors import AmusedError
 from ...amused_core.insight.attention import AttentionMeter
 from ...amused_core.insight.words import unpack
-from ...amused_core.networks.attention import OBSERVER
+from ...amused_core.networks.attention import OBSERVER, ROWS
 from . import guards
 from .latent import pictures
 from .latent.latent_format import codes_to_tokens, tokens_to_codes
@@ -53,7 +53,13 @@ def token_grid(latent: dict[str, Tensor], image: Tensor, ids: bool) -> Tensor:
 
 
 def _observe(meter: AttentionMeter, q: Tensor, k: Tensor, heads: int, options: dict[str, Any]) -> None:
-    """Shows the meter the rows of the positive prompt; several prompts one after another, so that it means them."""
+    """Shows the meter the rows of the positive prompt; several prompts one after another, so that it means them.
+
+    In a pass of the core's predictor it sees every row: the prompt's come last, which the recorder knows.
+    """
+    if ROWS in options:
+        meter.add(q, k, heads, options)
+        return
     parts = options.get("cond_or_uncond", [POSITIVE])
     for part, queries, keys in zip(parts, q.chunk(len(parts)), k.chunk(len(parts)), strict=True):
         if part == POSITIVE:

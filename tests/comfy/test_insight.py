@@ -7,6 +7,7 @@ import torch
 
 from tests.comfy import graphs
 from tests.comfy.harness import GraphError
+from tests.comfy.runs import conditioning, speed, stock
 
 
 def trace(comfy, loader, latent, text=None, **settings):
@@ -51,6 +52,40 @@ def test_trace_draws_what_the_sampler_draws(comfy, cfg_schedule):
     plain, traced, record = comfy.run(graphs.sample(comfy, loader, latent, **settings), run, (run, 1))
     assert graphs.same(plain, traced)
     assert torch.equal(record.tokens[-1], graphs.tokens(plain))
+
+
+@pytest.mark.parametrize("settings", [{}, {"guidance_to": 0.5, "guidance_every": 2}], ids=["int8", "all"])
+@pytest.mark.parametrize(("side", "batch"), [(128, 2), (256, 1)])
+def test_trace_draws_what_the_sampler_draws_in_int8(comfy, side, batch, settings):
+    """Where a last bit that differs becomes another token; and the attention is that of the positive prompt."""
+    loader = graphs.load(comfy, "embedded")
+    latent, text = graphs.empty(comfy, loader, side, side, batch), graphs.prompts(comfy, loader, "a red apple", "a cat")
+    model = speed(comfy, loader, int8=True, **settings)
+    run = trace(comfy, loader, latent, text, model=model)
+    plain, traced, record = comfy.run(graphs.sample(comfy, loader, latent, text, model=model), run, (run, 1))
+    exact = comfy.run((trace(comfy, loader, latent, text), 1))
+    assert graphs.same(plain, traced)
+    torch.testing.assert_close(record.attention[0], exact.attention[0], atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"guidance_to": 0.5}, {"guidance_every": 2}], ids=str)
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+@pytest.mark.parametrize("name", ["tiny", "tiny512"])
+def test_the_attention_is_that_of_each_pictures_prompt(comfy, name, cfg, settings):
+    """On the fast path, whose passes have other rows, as on the stock path."""
+    loader, words = graphs.load(comfy, name), ("a red apple", "two blue cats", "a red apple")
+    rows = [conditioning(comfy, loader, text)[0] for text in words]
+    pooled = torch.cat([more["pooled_output"] for _, more in rows])
+    positive = comfy.give([[torch.cat([hidden for hidden, _ in rows]), {**rows[0][1], "pooled_output": pooled}]])
+    latent, model = graphs.empty(comfy, loader, 36, 20, 3), speed(comfy, loader, **settings)
+    runs = [
+        trace(comfy, loader, latent, model=model, positive=positive, cfg=cfg, steps=4)
+        for model in (model, stock(comfy, model))
+    ]
+    one, two = comfy.run(*((run, 1) for run in runs))
+    assert torch.equal(one.tokens, two.tokens)
+    torch.testing.assert_close(one.attention, two.attention, atol=1e-3, rtol=0)
+    assert (two.attention[:, 0] - two.attention[:, 1]).abs().max() > 0.01
 
 
 def test_trace_is_that_of_the_core(comfy):

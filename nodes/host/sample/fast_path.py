@@ -16,6 +16,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ....amused_core.networks.attention import OBSERVER
 from ....amused_core.networks.encoded_prompt import EncodedPrompt, encode_embeddings
 from ....amused_core.networks.predictor import predictor as core_predictor
 from ....amused_core.networks.text import TextEmbedding
@@ -30,7 +31,7 @@ from .speed import GuidanceLimit
 _LIMIT = "sampler_calc_cond_batch_function"
 # Our sampler takes the mask itself, so that function is never called.
 _MODEL_OPTIONS = {"transformer_options", "to_load_options", "denoise_mask_function", _LIMIT}
-_TRANSFORMER_OPTIONS = {"wrappers", "callbacks", "sample_sigmas", INT8}
+_TRANSFORMER_OPTIONS = {"wrappers", "callbacks", "sample_sigmas", INT8, OBSERVER}
 _METHODS = ("__call__", "outer_predict_noise", "predict_noise")
 _FUNCTIONS = ("sampling_function", "calc_cond_batch", "cfg_function")
 _PARTS = ("c_crossattn", "y", "micro")
@@ -117,7 +118,7 @@ def _log_stock_path(reason: str | None) -> None:
 
 
 def _encode(run: Run, parts: list[Tensor], batch: int) -> list[EncodedPrompt]:
-    """The encoded prompt of each picture; equal ones are one object."""
+    """The encoded prompt of each picture; equal ones are one object, unless somebody watches each picture's passes."""
     count = max(map(len, parts))
     encoded: dict[bytes, EncodedPrompt] = {}
     prompts = []
@@ -128,7 +129,8 @@ def _encode(run: Run, parts: list[Tensor], batch: int) -> list[EncodedPrompt]:
             text, pooled, micro = run.model.cast(*row, run.device)
             (encoded[key],) = encode_embeddings(run.uvit, TextEmbedding(text, pooled), micro)
         prompts.append(encoded[key])
-    return prompts * batch if count == 1 else prompts
+    prompts = prompts * batch if count == 1 else prompts
+    return [EncodedPrompt(prompt.condition) for prompt in prompts] if OBSERVER in run.options else prompts
 
 
 def _obstacle(wrapped: Any, options: dict[str, Any]) -> str | None:
