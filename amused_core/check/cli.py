@@ -10,7 +10,7 @@ def add_check(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("path", nargs="?", metavar="PATH", help="diffusers folder or .safetensors file (default: the embedded model)")
     add("--variant", metavar="NAME", help="weight variant in a folder, such as fp16")
-    add("--device", default="cpu", metavar="cpu|cuda|mps", help="device for the golden image (default: cpu)")
+    add("--device", default="cpu", metavar="auto|cpu|cuda|mps", help="device for the golden image (default: cpu)")
     add("--files-only", action="store_true", help="check configs and weights, generate no image")
     command.set_defaults(run=run)
 

@@ -121,3 +121,15 @@ def test_files_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(folder), "--files-only"]) == 0
     assert "| images | - | not asked for |" in capsys.readouterr().out
     assert main(["check", str(folder / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "why"), [("gpu", "allowed are auto, cpu, cuda, mps"), ("cuda:99", "cannot be used here")]
+)
+def test_a_device_that_is_not_there_is_no_fault_of_the_model(
+    folder: Path, capsys: pytest.CaptureFixture[str], device: str, why: str
+) -> None:
+    assert main(["check", str(folder), "--device", device]) == 2
+    shown = capsys.readouterr()
+    assert not shown.out and shown.err.count("\n") == 1
+    assert repr(device) in shown.err and why in shown.err
