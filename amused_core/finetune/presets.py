@@ -56,4 +56,5 @@ def preset(name: str, config: UVitConfig, **changes: Any) -> TrainingSettings:
     Raises:
         AmusedError: unknown name, or a setting out of its range.
     """
-    return TrainingSettings(**PRESETS[choice(name, "preset", tuple(PRESETS))][size_of(config)]).with_changes(**changes)
+    values = PRESETS[choice(name, "preset", tuple(PRESETS))][size_of(config)]
+    return TrainingSettings(**values, preset=name).with_changes(**changes)

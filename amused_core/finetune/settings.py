@@ -49,6 +49,7 @@ class TrainingSettings:
         optimizer: "adamw", or "adamw8bit" of bitsandbytes.
         precision: "fp32"; "bf16" or "fp16" multiply in half precision.
         seed: of everything random.
+        preset: the name of the preset they come from, for messages only.
     """
 
     kind: str = "lora"
@@ -76,6 +77,7 @@ class TrainingSettings:
     optimizer: str = "adamw"
     precision: str = "fp32"
     seed: int = 0
+    preset: str | None = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -96,4 +98,4 @@ class TrainingSettings:
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 
-SETTING_NAMES = tuple(field.name for field in fields(TrainingSettings))
+SETTING_NAMES = tuple(field.name for field in fields(TrainingSettings) if field.name != "preset")

@@ -193,11 +193,15 @@ class Trainer:
         message = f"The run in {str(path.parent)!r} was begun with"
         hint = "go on with what it was begun with, or choose another output folder."
         settings = json.loads(json.dumps(asdict(self.settings)))
+        presets = about["settings"].get("preset"), settings.pop("preset")
         if self.settings.lr_schedule == "constant":
             settings["steps"] = about["settings"].get("steps")  # a run may be made longer
         for name, value in settings.items():
             old = about["settings"].get(name)
             if old != value:
-                raise AmusedError(f"{message} {name} {old!r}, not {value!r}; {hint}")
+                said = f"{name} {old!r}, not {value!r}"
+                if None not in presets and presets[0] != presets[1]:
+                    said = "the preset {!r}, not {!r} ({})".format(*presets, said)
+                raise AmusedError(f"{message} {said}; {hint}")
         if about["lessons"] != self.data.examples.digest():
             raise AmusedError(f"{message} other images or captions; {hint}")

@@ -30,6 +30,14 @@ def test_command(folder: Path, png: Path, tmp_path: Path, capsys: pytest.Capture
     assert "(0 steps" in capsys.readouterr().out
 
 
+def test_a_run_of_another_preset_is_refused_by_its_name(
+    folder: Path, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("lora", png, "--caption", "a castle", "--model", folder, "--steps", "1", "--output", tmp_path / "l")
+    assert train(*options) == 0 and train(*options, "--preset", "dataset") == 2
+    assert "was begun with the preset 'style', not 'dataset' (batch 4, not 16); go on" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_waits_for_the_end_of_a_step(
     folder: Path, png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

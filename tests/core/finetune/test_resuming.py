@@ -63,11 +63,12 @@ def test_a_longer_run_goes_on(run: MakeRun) -> None:
     [
         ({"settings": QUICK.with_changes(learning_rate=1e-3)}, "learning_rate 0.01, not 0.001"),
         ({"settings": QUICK.with_changes(rank=2)}, "rank 4, not 2"),
+        ({"settings": QUICK.with_changes(rank=2, preset="full")}, r"the preset 'style', not 'full' \(rank 4, not 2\);"),
         ({"caption": "a castle"}, "other images or captions"),
     ],
 )
 def test_another_run_is_not_gone_on_with(run: MakeRun, change: dict[str, Any], said: str) -> None:
-    run("run").train()
+    run("run", QUICK.with_changes(preset="style")).train()
     with pytest.raises(AmusedError, match=said):
         run("run", **change)
 
