@@ -107,6 +107,7 @@ def run(options: argparse.Namespace) -> int:
         grid=columns.grid(options.grid),
         layout=find_layout(options.layout, options.name, options.format),
     )
+    _check_loras(source, expansion.defaults.get("lora"), expansion.grid.get("lora"))
     about = {"seed": expansion.seed, "set": options.set, "grid": options.grid, "layout": expansion.layout.name}
     job = _job(
         options,
@@ -123,6 +124,18 @@ def run(options: argparse.Namespace) -> int:
         return show_run(job, lambda on_progress: work(on_progress=on_progress))
     backend = ModelBackend(_load(options), source)
     return show_estimate(job, backend) if options.dry_run else _run(job, backend)
+
+
+def _check_loras(source: str, *given: str | list[str | None] | None) -> None:
+    """Raises `AmusedError` unless every LoRA of the command line can be read; those of rows are their rows' matter."""
+    from ..lora.argument import split_lora
+    from ..lora.file import read_lora
+    from .store import neighbour
+
+    for names in given:
+        for name in names if isinstance(names, list) else [names]:
+            if name:
+                read_lora(split_lora(neighbour(source, name))[0])
 
 
 def decode(options: argparse.Namespace) -> int:

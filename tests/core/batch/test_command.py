@@ -158,6 +158,9 @@ def test_layouts(folder: Path, rows: Path, tmp_path: Path) -> None:
         (["--layout", "x"], "--layout is 'x'"),
         (["--name", "../{id}"], "'../{id}'"),
         (["--model", "no/model"], "no/model"),
+        (["--lora", "no.safetensors:0.5"], "no.safetensors'; allowed"),
+        (["--set", "lora=no.safetensors"], "no.safetensors'; allowed"),
+        (["--grid", "lora=no.safetensors"], "no.safetensors'; allowed"),
     ],
 )
 def test_refused(
