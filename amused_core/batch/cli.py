@@ -37,7 +37,12 @@ def add_batch(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="base seed; a row without a seed gets one derived from N and its id (default: 0)",
     )
-    add("--lora", action="append", metavar="FILE[:STRENGTH]", help="LoRA for rows without one; may be repeated")
+    add(
+        "--lora",
+        action="append",
+        metavar="FILE[:STRENGTH]",
+        help="LoRA for rows without one, relative to the folder of ROWS; may be repeated",
+    )
     add(
         "--name",
         metavar="TEMPLATE",
