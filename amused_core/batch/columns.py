@@ -84,7 +84,8 @@ def assignments(items: Iterable[str], option: str) -> dict[str, str]:
 
 def defaults(items: Iterable[str]) -> dict[str, Any]:
     """What `--set` says: the value of a column in rows that have none."""
-    return {name: cell(name, text) for name, text in assignments(items, "--set").items()}
+    values = {name: cell(name, text) for name, text in assignments(items, "--set").items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def grid(items: Iterable[str]) -> dict[str, list[Any]]:

@@ -98,7 +98,9 @@ def _of_row(row: Row, expansion: Expansion, number: int, index: int) -> list[Pic
     several = count * len(cells) > 1
     pictures = []
     for copy, (combination, turn) in enumerate(product(cells, range(count))):
-        arguments = {**given, **dict(zip(expansion.grid, combination, strict=True))}
+        # An empty value of the grid is as if the row had none.
+        chosen = {**given, **dict(zip(expansion.grid, combination, strict=True))}
+        arguments = {name: value for name, value in chosen.items() if value is not None}
         seed = (_seed(arguments.pop("seed", None), expansion.seed, name) + turn) % 2**64
         if "prompt" not in arguments:
             columns = ", ".join(row.columns) or "none"

@@ -44,6 +44,15 @@ def test_count_and_grid_multiply() -> None:
     assert found == [(cfg, steps, seed) for cfg in (2.0, 4.0) for steps in (6, 12) for seed in (5, 6)]
 
 
+def test_an_empty_value_gives_nothing() -> None:
+    rows = [Row(0, "", {"prompt": "a", "steps": 3})]
+    expansion = Expansion(defaults=columns.defaults(["lora="]), grid=columns.grid(["lora=,x.safetensors", "steps=,8"]))
+    found = [picture.arguments for picture in expand(rows, expansion)]
+    assert [(one.get("lora"), one.get("steps")) for one in found] == [
+        (None, None), (None, 8), ("x.safetensors", None), ("x.safetensors", 8)
+    ]  # fmt: skip
+
+
 def test_defaults_yield_to_the_row() -> None:
     made = pictures([row(prompt="a", steps=3), row(prompt="b")], defaults={"steps": 8, "cfg": 2.0})
     assert [(picture.arguments["steps"], picture.arguments["cfg"]) for picture in made] == [(3, 2.0), (8, 2.0)]
