@@ -211,7 +211,6 @@ def test_ends_of_the_weights() -> None:
         ({"cfg_schedule": "interval", "cfg_interval": (0.25, 0.75)}, [1, 2, 2, 1]),
         ({"cfg_interval": (0.5, 1.0)}, [1, 1, 2, 2]),
         ({"cfg_interval": (0.3, 0.4)}, [1, 1, 1, 1]),
-        ({"cfg_schedule": "constant", "cfg_interval": (0.5, 1.0)}, [2, 2, 2, 2]),
         ({"cfg_schedule": "ramp", "strength": 0.5}, [2, 2]),
         ({"cfg_interval": (0.25, 0.75), "strength": 0.5}, [2, 1]),
     ],
