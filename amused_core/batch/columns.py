@@ -38,7 +38,7 @@ RESULTS = ("number", "row", "file", "status", "error", "seconds", "place", "mode
 
 
 def cell(name: str, value: Any) -> Any:
-    """A cell of column `name` as the type that the column has, where it says one; None: nothing is given."""
+    """A cell of column `name` as the type that the column has, `plain` where it says none; None: nothing is given."""
     if isinstance(value, str):
         if not value and name in COLUMNS and name not in TEXTS:
             return None
@@ -48,7 +48,7 @@ def cell(name: str, value: Any) -> Any:
             return None
         # Tables write whole numbers as fractions where a column has gaps.
         return int(value) if COLUMNS.get(name) is parse_whole and value.is_integer() else value
-    return value
+    return value if name in COLUMNS else plain(value)
 
 
 def plain(value: Any) -> Any:

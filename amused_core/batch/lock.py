@@ -1,4 +1,4 @@
-"""Keeping processes from each other's work: each has a share of the job in a folder."""
+"""Keeping two processes from drawing the same shard of a job, or different jobs into one folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PREFIX, BEGINNING = f"{FOLDER}/lock-", f"{FOLDER}/lock-begin"
 
 @contextmanager
 def locked(store: Store, shard: tuple[int, int], begin: Callable[[bool], None], force: bool = False) -> Iterator[None]:
-    """Holds the lock of one share of the job in a folder.
+    """Holds the lock of one shard of the job in a folder.
 
     On a disk the system gives it up when the process ends, however that happens. Elsewhere it is an object that says
     who is at it; `force` takes it over.
 
     Args:
         store: the folder.
-        shard: (i, n), which share.
+        shard: (i, n), which one.
         begin: called once the lock is held, and by one process at a time; told whether others hold one.
         force: see above.
 
     Raises:
-        AmusedError: another process has it, or has a share of a job that is shared out otherwise.
+        AmusedError: another process has it, or a shard of the job cut into another number of shards.
     """
     name = f"{PREFIX}{shard[0]}-of-{shard[1]}"
     with ExitStack() as held:
@@ -52,13 +52,11 @@ def _locks(store: Store) -> list[str]:
 def _is_held(store: Store, name: str) -> bool:
     if not store.local:
         return True
-    lock = filelock().FileLock(Path(store.root, name), timeout=0)
     try:
-        lock.acquire()
-    except filelock().Timeout:
+        with _file(store, name):
+            return False
+    except AmusedError:
         return True
-    lock.release()
-    return False
 
 
 def _busy(store: Store) -> AmusedError:

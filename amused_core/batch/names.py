@@ -96,7 +96,7 @@ def template(text: str) -> Layout:
         )
 
     def file(place: Place) -> str:
-        name = "".join(literal + _value(field, place) for literal, field in parts)
+        name = "".join(literal + _value(key, place) for literal, key in parts)
         if long := [piece for piece in name.split("/") if len(piece.encode()) > LONGEST]:
             raise AmusedError(f"The name {quoted(long[0])} is too long; allowed are {LONGEST} bytes.")
         return name

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import Any, BinaryIO
 
 from ..errors import AmusedError, one_line, quoted
-from .columns import COLUMNS, cell, plain
+from .columns import cell
 from .store import open_url
 
 # Lone surrogates stand for bytes that are not UTF-8, so that one bad line does not end a job.
@@ -65,11 +65,8 @@ Found = tuple[str, dict[str, Any], str | None]
 def make_row(number: int, place: str, columns: Mapping[str, Any], error: str | None = None) -> Row:
     """A row of cells as a table has them: each gets its column's type, empty ones are left out."""
     cells = {name: value for name, item in columns.items() if (value := cell(name, item)) is not None}
-    cells = {name: value if name in COLUMNS else plain(value) for name, value in cells.items()}
-    bad = next((text for text in _texts(cells) if not _is_unicode(text)), None)
-    return Row(
-        number, place, cells, error or (None if bad is None else f"The row holds {quoted(bad)}, which is not UTF-8.")
-    )
+    bad = [text for text in _texts(cells) if not _is_unicode(text)]
+    return Row(number, place, cells, error or (f"The row holds {quoted(bad[0])}, which is not UTF-8." if bad else None))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -59,7 +59,9 @@ def label(settings: Mapping[str, Any]) -> str:
         return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
     def named(name: str, value: Any) -> str:
-        return {True: name, False: f"no {name}"}[value] if isinstance(value, bool) else f"{name} {words(value)}"
+        if isinstance(value, bool):
+            return name if value else f"no {name}"
+        return f"{name} {words(value)}"
 
     return ", ".join(named(name.replace("_", " "), value) for name, value in settings.items()) or "defaults"
 

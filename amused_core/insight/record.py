@@ -97,11 +97,8 @@ def trace(model: AmusedModel, prompt: Any, **settings: Any) -> tuple[Result, Tra
     """Draws as `model.generate(prompt, **settings)` does, the same tokens, and records the run."""
     meter = AttentionMeter()
     recorder = Recorder(model.checkpoint.transformer_config.codebook_size, meter)
-    others = {name: function(settings.pop(name, None), name) for name in ("on_step", "on_attention")}
-    watchers = {
-        "on_step": _both(recorder, others["on_step"]),
-        "on_attention": _both(meter.add, others["on_attention"]),
-    }
+    on_step, on_attention = (function(settings.pop(name, None), name) for name in ("on_step", "on_attention"))
+    watchers = {"on_step": _both(recorder, on_step), "on_attention": _both(meter.add, on_attention)}
     result = model.generate(prompt, **watchers, **settings)
     ids = model.text.ids(texts(prompt, "prompt")).tolist()
     return result, recorder.trace(result.tokens, tuple(words_of(model.text.tokenizer, row) for row in ids))

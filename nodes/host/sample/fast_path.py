@@ -26,11 +26,10 @@ from .. import compat
 from ..model.transformer import INT8, HostTransformer
 from ..origin import is_comfyui
 from . import plain
-from .speed import GuidanceLimit
+from .speed import LIMIT, GuidanceLimit
 
-_LIMIT = "sampler_calc_cond_batch_function"
 # Our sampler takes the mask itself, so that function is never called.
-_MODEL_OPTIONS = {"transformer_options", "to_load_options", "denoise_mask_function", _LIMIT}
+_MODEL_OPTIONS = {"transformer_options", "to_load_options", "denoise_mask_function", LIMIT}
 _TRANSFORMER_OPTIONS = {"wrappers", "callbacks", "sample_sigmas", INT8, OBSERVER}
 _METHODS = ("__call__", "outer_predict_noise", "predict_noise")
 _FUNCTIONS = ("sampling_function", "calc_cond_batch", "cfg_function")
@@ -92,7 +91,7 @@ def _read(
         return obstacle
     guider = wrapped.inner_model
     model, device = guider.inner_model, guider.model_patcher.load_device
-    weights, every, limit = weights or [guider.cfg] * len(schedule), 1, options.get(_LIMIT)
+    weights, every, limit = weights or [guider.cfg] * len(schedule), 1, options.get(LIMIT)
     if limit is not None:
         weights, every = limit.weights(weights, schedule), limit.cfg_every
     weights = [1.0 if math.isclose(weight, 1.0) else weight for weight in weights]  # As ComfyUI leaves guidance out.
@@ -138,7 +137,7 @@ def _obstacle(wrapped: Any, options: dict[str, Any]) -> str | None:
     if type(wrapped) is not comfy.samplers.KSamplerX0Inpaint:
         return f"a {type(wrapped).__name__} wraps the model"
     guider, stock = wrapped.inner_model, comfy.samplers.CFGGuider
-    limit, own = options.get(_LIMIT), options.get("transformer_options", {})
+    limit, own = options.get(LIMIT), options.get("transformer_options", {})
     same = all(getattr(type(guider), name, None) is getattr(stock, name) for name in _METHODS)
     if not same or any(name in vars(guider) for name in _METHODS):
         return f"the guider is a {type(guider).__name__}"
@@ -147,7 +146,7 @@ def _obstacle(wrapped: Any, options: dict[str, Any]) -> str | None:
     if more := (options.keys() - _MODEL_OPTIONS) | (own.keys() - _TRANSFORMER_OPTIONS):
         return f"the MODEL has {', '.join(sorted(more))}"
     if limit is not None and type(limit) is not GuidanceLimit:
-        return f"the MODEL has {_LIMIT}"
+        return f"the MODEL has {LIMIT}"
     if not plain.is_steady(guider.inner_model, own):
         return "the MODEL has wrappers, callbacks or hooks"
     transformer = guider.inner_model.diffusion_model

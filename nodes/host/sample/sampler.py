@@ -32,7 +32,7 @@ from ..latent.preview import weight_guesses
 from ..model import patches
 from ..model.transformer import PROGRESS
 from . import checks, fast_path
-from .speed import GuidanceLimit
+from .speed import LIMIT, GuidanceLimit
 
 # Those that act within the sampler; the others make its sigmas and the guidance of each step.
 SETTINGS = (
@@ -210,7 +210,7 @@ def _through_comfyui(
     options = dict(args.get("model_options", {}))
     options["transformer_options"] = transformer_options = dict(options.get("transformer_options", {}))
     args = {**args, "model_options": options}
-    limit = options.get("sampler_calc_cond_batch_function")
+    limit = options.get(LIMIT)
     if cfg_rescale:
         after = options.get("sampler_post_cfg_function", [])
         options["sampler_post_cfg_function"] = [partial(_rescale, cfg_rescale), *after]

@@ -20,6 +20,9 @@ from ..model.transformer import INT8
 
 logger = logging.getLogger(__name__)
 
+# Where the options of a MODEL hold its `GuidanceLimit`; ComfyUI's guidance asks this function for both predictions.
+LIMIT = "sampler_calc_cond_batch_function"
+
 
 def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) -> Any:
     """A clone of a MODEL that uses 8-bit products, and guidance only in a part of the run or on some steps.
@@ -42,13 +45,13 @@ def faster(model: Any, int8: bool, interval: tuple[float, float], every: int) ->
         clone.model_options.setdefault("transformer_options", {})[INT8] = True
     guidance = GuidanceLimit(**check_settings({"cfg_interval": interval, "cfg_every": every}, 0))
     if guidance.active:
-        clone.model_options["sampler_calc_cond_batch_function"] = guidance
+        clone.model_options[LIMIT] = guidance
         clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "amused_speed", guidance.run)
     return clone
 
 
 class GuidanceLimit:
-    """Guidance in a part of the run, or in some steps; for `sampler_calc_cond_batch_function` on the stock path.
+    """Guidance in a part of the run, or in some steps; for `LIMIT` on the stock path.
 
     The core's predictor, on the fast path, does the same by itself and only reads the settings.
 
