@@ -180,5 +180,7 @@ def resolve_settings(
     checked = check_settings(chosen, codebook_size)
     interval, schedule = checked.get("cfg_interval", (0, 1)), checked.get("cfg_schedule", "interval")
     if schedule != "interval" and interval != (0, 1):
-        raise AmusedError(f"cfg_interval is {interval} and cfg_schedule is {schedule!r}; it must be 'interval' then.")
+        raise AmusedError(
+            f"cfg_interval is {interval} and cfg_schedule is {schedule!r}; allowed beside it is 'interval'."
+        )
     return SamplingSettings(**{**defaults, **checked})

@@ -134,7 +134,7 @@ def test_the_ends_of_the_ranges_are_allowed(model: AmusedModel, arguments: dict[
 @pytest.mark.parametrize("schedule", ["ramp", "constant"])
 def test_an_interval_of_guidance_needs_its_schedule(model: AmusedModel, schedule: str) -> None:
     """The whole run is no interval: so settings of an image can be given again."""
-    want = f"cfg_interval is (0.5, 1.0) and cfg_schedule is {schedule!r}; it must be 'interval' then."
+    want = f"cfg_interval is (0.5, 1.0) and cfg_schedule is {schedule!r}; allowed beside it is 'interval'."
     refused(model, want, cfg_interval=(0.5, 1), cfg_schedule=schedule)
     again = model.generate("a cat", steps=1, cfg_schedule=schedule).settings[0]
     assert model.generate("a cat", cfg_interval=again["cfg_interval"], cfg_schedule=schedule, steps=1).settings == [
