@@ -88,6 +88,19 @@ def sleeping_threads() -> Iterator[None]:
         holder.join()
 
 
+@contextmanager
+def decoding_threads() -> Iterator[None]:
+    """Within it, twice as many threads as cores, if less than half of the cores are free; otherwise `sleeping_threads`.
+
+    Fewer threads than before it never takes: that the last bits of pixels do not depend on it has been measured for
+    twice as many.
+    """
+    before = torch.get_num_threads()
+    number = _number(before, _others(), large=True) if before > 1 else before
+    with free_threads(large=True) if number > before else sleeping_threads():
+        yield
+
+
 def _number(most: int, others: int, large: bool) -> int:
     """Threads for a run of which `most` are allowed, beside `others`."""
     cores = os.cpu_count() or 1

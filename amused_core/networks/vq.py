@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -10,10 +11,9 @@ from torch import Tensor, nn
 from ..errors import AmusedError
 from ..settings.inputs import check_images, token_grids
 from .decoder import fast_decoder, half_decoder
-from .threads import one_thread, sleeping_threads
+from .threads import decoding_threads, one_thread, sleeping_threads
 
-# Weights below which decoding takes one thread: several gain little, and on a busy machine cost ten times the time. It
-# does not depend on the load, since the last bits of pixels depend on the number of threads.
+# Weights below which decoding takes one thread: several gain little, and on a busy machine cost ten times the time.
 SMALL = 10_000_000
 
 
@@ -74,7 +74,7 @@ class VQ:
         decoder = fast_decoder(self.module)
         try:
             # One picture at a time: it costs no time, and the peak memory is that of one.
-            with one_thread() if self._small else sleeping_threads():
+            with self._threads(decoder):
                 return torch.cat([self._decode(grid[None], decoder, half and tokens.is_cuda) for grid in tokens])
         finally:
             if decoder is not None:
@@ -93,6 +93,12 @@ class VQ:
             codes = self.module.quantize.get_codebook_entry(tokens, shape)
             picture = decoder(self.module.post_quant_conv(codes).contiguous(memory_format=torch.channels_last))
         return picture.clamp(0, 1).movedim(1, -1)
+
+    def _threads(self, decoder: nn.Module | None) -> AbstractContextManager[None]:
+        """The last bits of diffusers' own decoder depend on the number of threads, so that must not follow the load."""
+        if self._small:
+            return one_thread()
+        return sleeping_threads() if decoder is None else decoding_threads()
 
     def _where(self) -> torch.device:
         return next(self.module.parameters()).device if self._device is None else self._device

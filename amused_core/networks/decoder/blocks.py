@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..kernels import linear
 from .spare import Spare
-from .winograd import Affine, WinogradConv, WinogradUpsample
+from .winograd import CHUNK, Affine, WinogradConv, WinogradUpsample
 
 
 class Upsample(nn.Module):
@@ -54,6 +54,19 @@ class Resnet(nn.Module):
         return out
 
 
+class Norm(nn.Module):
+    """A `GroupNorm` whose result does not depend on the number of threads."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[1,C,h,w], channels last or not."""
+        gain, shift = (value[:, None, None] for value in _affine(self.norm, _picture(x)))
+        return torch.addcmul(shift, x, gain)
+
+
 class Ending(nn.Module):
     """The decoder's last three: norm, activation and convolution; uses up its input."""
 
@@ -80,11 +93,15 @@ def _planes(picture: Tensor) -> Tensor:
 
 
 def _affine(norm: nn.GroupNorm, picture: Tensor) -> Affine:
-    """What `norm` comes to for a picture [H,W,C]; the statistics of the groups are put together in double precision."""
-    means, variances = torch.batch_norm_update_stats(_planes(picture), None, None, 0.0)
-    means, variances = (value.double().view(norm.num_groups, -1) for value in (means, variances))
-    mean = means.mean(1, keepdim=True)
-    variance = (variances + (means - mean).square()).mean(1, keepdim=True)
-    gain = norm.weight.double().view_as(means) * (variance + norm.eps).rsqrt()
-    shift = norm.bias.double().view_as(means) - mean * gain
+    """What `norm` comes to for a picture [H,W,C]; worked out in double precision from the sums of image rows.
+
+    Unlike torch's own norms, it adds up in an order that does not depend on the number of threads, nor do pixels then.
+    """
+    pieces = picture.split(max(1, CHUNK // picture[0].numel()))
+    sums = torch.cat([rows.sum(1) for rows in pieces]).double().sum(0)
+    squares = torch.cat([rows.square().sum(1) for rows in pieces]).double().sum(0)
+    count = picture.numel() / norm.num_groups
+    mean, square = (value.view(norm.num_groups, -1).sum(1, keepdim=True) / count for value in (sums, squares))
+    gain = norm.weight.double().view(norm.num_groups, -1) * (square - mean.square() + norm.eps).rsqrt()
+    shift = norm.bias.double().view_as(gain) - mean * gain
     return Affine(gain.flatten().float(), shift.flatten().float())

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..changes import Blueprint, genuine
 from ..weights import weights_version
-from .blocks import Ending, Resnet, Upsample
+from .blocks import Ending, Norm, Resnet, Upsample
 from .spare import Spare
 from .winograd import WinogradConv, WinogradUpsample, winograd_bytes
 
@@ -61,6 +61,9 @@ def _optimize(decoder: nn.Module, budget: float) -> nn.Module:
     ):
         optimized.conv_out = Ending(optimized.conv_norm_out, optimized.conv_out, optimized.spare)
         optimized.conv_norm_out = optimized.conv_act = nn.Identity()
+    for module in list(optimized.modules()):
+        if type(module).__name__ == "ResnetBlock2D":
+            module.norm1, module.norm2 = Norm(module.norm1), Norm(module.norm2)
     return optimized
 
 

@@ -41,7 +41,9 @@ class WinogradConv(nn.Module):
         super().__init__()
         self.outputs, inputs = conv.weight.shape[:2]
         matrices = transformed(conv.weight.detach(), self.WEIGHT)
-        self.weights = [packed(matrix, _at_once() // inputs) for matrix in matrices]
+        # Pixels depend on it, so it stays where the number of threads changes with the load.
+        self.at_once = CHUNK * min(torch.get_num_threads(), MOST_THREADS)
+        self.weights = [packed(matrix, self.at_once // inputs) for matrix in matrices]
         self.bias = conv.bias
 
     def shape(self, x: Tensor) -> tuple[int, int, int]:
@@ -58,7 +60,7 @@ class WinogradConv(nn.Module):
         height, width, channels = x.shape
         step = self.STEP
         down, across = -(-height // step), -(-width // step)
-        count = min(down, max(1, _at_once() // (channels * across)))
+        count = min(down, max(1, self.at_once // (channels * across)))
         # Columns lie by their place in a tile first, so that those of equal place are neighbours.
         padded = x.new_zeros(count * step + 2, step, across + 1, channels)
         made = x.new_empty(count, 4, across, 4, self.outputs)
@@ -159,10 +161,6 @@ def transformed(weight: Tensor, matrix: list[list[float]]) -> list[Tensor]:
     rows = torch.tensor(matrix, dtype=torch.float64)
     spread = torch.einsum("ia,jb,kcab->ijkc", rows, rows, weight.double())
     return [spread[i, j].float() for i, j in product(range(len(rows)), repeat=2)]
-
-
-def _at_once() -> int:
-    return CHUNK * min(torch.get_num_threads(), MOST_THREADS)
 
 
 def winograd_bytes(conv: nn.Conv2d, kind: type[WinogradConv]) -> int:

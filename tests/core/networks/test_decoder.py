@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from amused_core import load_model
 from amused_core.networks.decoder import fast_decoder, optimized
-from amused_core.networks.decoder.blocks import Resnet
+from amused_core.networks.decoder.blocks import Norm, Resnet
 from amused_core.networks.decoder.spare import Spare
 from amused_core.networks.decoder.winograd import Affine, WinogradConv, WinogradUpsample
 from amused_core.networks.vq import VQ
@@ -213,6 +213,21 @@ def test_several_threads_at_once(large: Any) -> None:
     with ThreadPoolExecutor(6) as pool:
         got = list(pool.map(VQ(large).decode, tokens * 3))
     assert all(map(torch.equal, got, want * 3))
+
+
+@pytest.mark.parametrize("size", [(5, 7), (64, 48), (200, 120)])
+def test_norms_do_not_depend_on_the_number_of_threads(size: tuple[int, int]) -> None:
+    """On a busy machine, `decoding_threads` takes more of them."""
+    before, norm, x = torch.get_num_threads(), Norm(nn.GroupNorm(32, 128)), 3 + noise(*size, 128)
+    x, results = x.permute(2, 0, 1)[None], []
+    try:
+        for number in (1, 2, 3, 4, 8):
+            torch.set_num_threads(number)
+            results.append(norm(x))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(result, results[0]) for result in results)
+    near(results[0], norm.norm(x))
 
 
 def test_spare_memory_stays_in_its_thread() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from amused_core import AmusedModel
 from amused_core.networks import threads
-from amused_core.networks.threads import free_threads, sleeping_threads
+from amused_core.networks.threads import decoding_threads, free_threads, sleeping_threads
 
 COUNT_OTHERS = threads._others
 
@@ -87,6 +87,17 @@ def test_as_many_threads_again_while_not_each_has_a_core(busy: Callable[[int], N
     while _tasks() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert _tasks() == before
+
+
+@pytest.mark.parametrize(("others", "number"), [(0, 4), (2, 4), (3, 8), (50, 8)])
+def test_decoding_takes_more_threads_but_never_fewer(
+    busy: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, others: int, number: int
+) -> None:
+    monkeypatch.setattr(threads, "_gnu_openmp", lambda: True)
+    busy(others)
+    with decoding_threads():
+        assert torch.get_num_threads() == number
+    assert torch.get_num_threads() == 4
 
 
 def test_never_more_than_the_host_has_set(busy: Callable[[int], None]) -> None:
