@@ -48,10 +48,10 @@ def free_threads(large: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Within it, torch has one thread."""
+def fixed_threads(number: int) -> Iterator[None]:
+    """Within it, torch has that many threads."""
     before = torch.get_num_threads()
-    _set_threads(1)
+    _set_threads(number)
     try:
         yield
     finally:
@@ -97,7 +97,7 @@ def decoding_threads() -> Iterator[None]:
     """
     before = torch.get_num_threads()
     number = _number(before, _others(), large=True) if before > 1 else before
-    with free_threads(large=True) if number > before else sleeping_threads():
+    with fixed_threads(number) if number > before else sleeping_threads():
         yield
 
 

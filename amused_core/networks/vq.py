@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import AmusedError
 from ..settings.inputs import check_images, token_grids
 from .decoder import fast_decoder, half_decoder
-from .threads import decoding_threads, one_thread, sleeping_threads
+from .threads import decoding_threads, fixed_threads, sleeping_threads
 
 # Weights below which decoding takes one thread: several gain little, and on a busy machine cost ten times the time.
 SMALL = 10_000_000
@@ -97,7 +97,7 @@ class VQ:
     def _threads(self, decoder: nn.Module | None) -> AbstractContextManager[None]:
         """The last bits of diffusers' own decoder depend on the number of threads, so that must not follow the load."""
         if self._small:
-            return one_thread()
+            return fixed_threads(1)
         return sleeping_threads() if decoder is None else decoding_threads()
 
     def _where(self) -> torch.device:

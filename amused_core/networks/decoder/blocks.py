@@ -102,6 +102,7 @@ def _affine(norm: nn.GroupNorm, picture: Tensor) -> Affine:
     squares = torch.cat([rows.square().sum(1) for rows in pieces]).double().sum(0)
     count = picture.numel() / norm.num_groups
     mean, square = (value.view(norm.num_groups, -1).sum(1, keepdim=True) / count for value in (sums, squares))
-    gain = norm.weight.double().view(norm.num_groups, -1) * (square - mean.square() + norm.eps).rsqrt()
+    variance = (square - mean.square()).clamp(min=0)
+    gain = norm.weight.double().view(norm.num_groups, -1) * (variance + norm.eps).rsqrt()
     shift = norm.bias.double().view_as(gain) - mean * gain
     return Affine(gain.flatten().float(), shift.flatten().float())
