@@ -62,8 +62,8 @@ def fixed_threads(number: int) -> Iterator[None]:
 def sleeping_threads() -> Iterator[None]:
     """Within it, torch's threads sleep while they wait, if other processes leave too few cores for them.
 
-    Their number stays, since the last bits of pixels depend on it. GNU's OpenMP lets threads spin only while all that
-    it has started are no more than the cores; so as many again are started here, which do nothing.
+    Their number stays, since the last bits of what they compute may depend on it. GNU's OpenMP lets threads spin only
+    while all that it has started are no more than the cores; so as many again are started here, which do nothing.
     """
     number, cores = torch.get_num_threads(), os.cpu_count() or 1
     if number < 2 or 2 * number - 1 <= cores or _others() <= cores - number or not _gnu_openmp():
@@ -92,8 +92,7 @@ def sleeping_threads() -> Iterator[None]:
 def decoding_threads() -> Iterator[None]:
     """Within it, twice as many threads as cores, if less than half of the cores are free; otherwise `sleeping_threads`.
 
-    Fewer threads than before it never takes: that the last bits of pixels do not depend on it has been measured for
-    twice as many.
+    Never fewer than before: that the last bits of pixels stay the same has been measured for twice as many only.
     """
     before = torch.get_num_threads()
     number = _number(before, _others(), large=True) if before > 1 else before

@@ -95,7 +95,7 @@ def _planes(picture: Tensor) -> Tensor:
 def _affine(norm: nn.GroupNorm, picture: Tensor) -> Affine:
     """What `norm` comes to for a picture [H,W,C]; worked out in double precision from the sums of image rows.
 
-    Unlike torch's own norms, it adds up in an order that does not depend on the number of threads, nor do pixels then.
+    Unlike in torch's own norms, the order of summation does not depend on the number of threads.
     """
     pieces = picture.split(max(1, CHUNK // picture[0].numel()))
     sums = torch.cat([rows.sum(1) for rows in pieces]).double().sum(0)

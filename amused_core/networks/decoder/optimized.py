@@ -61,8 +61,9 @@ def _optimize(decoder: nn.Module, budget: float) -> nn.Module:
     ):
         optimized.conv_out = Ending(optimized.conv_norm_out, optimized.conv_out, optimized.spare)
         optimized.conv_norm_out = optimized.conv_act = nn.Identity()
+    # Blocks that no memory was left for; those of fewer channels are in small decoders, which run on one thread.
     for module in list(optimized.modules()):
-        if type(module).__name__ == "ResnetBlock2D":
+        if _plain_resnet(module):
             module.norm1, module.norm2 = Norm(module.norm1), Norm(module.norm2)
     return optimized
 

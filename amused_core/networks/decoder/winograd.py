@@ -41,7 +41,7 @@ class WinogradConv(nn.Module):
         super().__init__()
         self.outputs, inputs = conv.weight.shape[:2]
         matrices = transformed(conv.weight.detach(), self.WEIGHT)
-        # Pixels depend on it, so it stays where the number of threads changes with the load.
+        # As built: more threads than cores, on a busy machine, share the same caches.
         self.at_once = CHUNK * min(torch.get_num_threads(), MOST_THREADS)
         self.weights = [packed(matrix, self.at_once // inputs) for matrix in matrices]
         self.bias = conv.bias

@@ -230,6 +230,13 @@ def test_norms_do_not_depend_on_the_number_of_threads(size: tuple[int, int]) -> 
     near(results[0], norm.norm(x))
 
 
+def test_norms_of_small_decoders_stay(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are faster, and small decoders run on one thread."""
+    assert "Norm" not in kinds(small)
+    monkeypatch.setattr(optimized, "_budget", lambda: 0.0)
+    assert "Norm" in kinds(large_vq())
+
+
 def test_norm_of_a_picture_of_one_value() -> None:
     """Rounding leaves a variance below zero."""
     for value in (0.0, 0.1, 100.1):
